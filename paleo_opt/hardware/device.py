@@ -1,0 +1,50 @@
+"""A device: one accelerator, as its data sheet gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Precisions, with the bytes of one element in memory and on the wire.
+ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "fp4": 0.5}
+
+
+@dataclass(frozen=True)
+class Device:
+    """One accelerator.
+
+    Attributes:
+        name: As in its file.
+        description: Marketing name.
+        peak: FLOP/s by precision (dense, never with sparsity): fp32, tf32, fp16, bf16, fp8, fp4, as far as it has them.
+        memory: Bytes.
+        memory_bandwidth: Bytes/s.
+        clock: Hz; its period is PALEO's floor for any nonzero time.
+        multiprocessors: Streaming multiprocessors or the like; None where not published.
+        power: Watts (TDP); None where not published.
+        ppp_comp: Platform percent of peak of computation by precision, where a source gives one for this device.
+        host_link: Bytes/s per direction to the host (PCIe); None where not published.
+        source: Where the numbers are from.
+    """
+
+    name: str
+    description: str
+    peak: Mapping[str, float]
+    memory: float
+    memory_bandwidth: float
+    clock: float
+    multiprocessors: int | None
+    power: float | None
+    source: str
+    ppp_comp: Mapping[str, float] = field(default_factory=dict)
+    host_link: float | None = None
+    file: str = ""
+
+    @property
+    def training_precision(self) -> str:
+        """The precision one would train in: bf16, else fp16 where tensor cores have it, else fp32."""
+        if "bf16" in self.peak:
+            return "bf16"
+        if self.peak.get("fp16", 0.0) >= 3 * self.peak.get("fp32", float("inf")):
+            return "fp16"
+        return "fp32" if "fp32" in self.peak else next(iter(self.peak))

@@ -1,0 +1,194 @@
+"""The network: a graph of layers with their shapes, and the job it is trained for.
+
+Shapes are per sample, without the batch: ``(height, width, channels)`` for images, ``(steps, features)`` for sequences,
+``(features,)`` for vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+Shape = tuple[int, ...]
+
+#: Layer types that take time, in the words of the PALEO paper (table 1 and section 4).
+TIMED_TYPES = (
+    "Convolution", "Deconvolution", "InnerProduct", "Pooling", "Dropout", "Concatenate", "Elementwise", "Reshape",
+    "UpSampling", "Softmax", "Sigmoid", "SimpleRNN", "GRU", "LSTM", "Embedding",
+)  # fmt: skip
+#: Cheap layer types: they keep or flatten their shape and cost no time under PALEO.
+UNTIMED_TYPES = ("Input", "Activation", "BatchNormalization", "LocalResponseNormalization", "Flatten", "Identity")
+RNN_GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One node of the graph, its shapes inferred.
+
+    Attributes:
+        name: Unique in the network; layers of a block are ``block/layer``.
+        type: One of `TIMED_TYPES` or `UNTIMED_TYPES`.
+        parents: Names of the layers it reads; a block is replaced by its endpoint.
+        input_shapes: One per parent, per sample.
+        output_shape: Per sample.
+        kernel: Window (height, width) of a convolution, deconvolution or pooling.
+        strides: (vertical, horizontal).
+        padding: Rows and columns of zeros before the input, PALEO's convention for SAME (total // 2).
+        padding_mode: ``VALID``, ``SAME`` or ``EXPLICIT``.
+        groups: Groups of a convolution; each output channel sees input channels / groups.
+        outputs: Output channels or units; 0 where the type has none.
+        pool: ``max`` or ``average`` for Pooling, else empty.
+        keep_probability: Of Dropout, else 1.
+        vocabulary: Rows of an Embedding's table, else 0.
+        recurrent_bias: A GRU or LSTM with two bias vectors (cuDNN's form) instead of one.
+        bias: Whether the layer adds a bias per output.
+        normalizer: ``batch_norm`` where one follows inside the layer, else empty.
+        normalizer_scale: Whether that normalizer has a scale besides its shift.
+        activation: The function applied to the output inside the layer, or empty.
+        split: ``data`` (replicated on every worker) or ``model`` (outputs divided over the workers) in the hybrid layout.
+        line: Line of the network's file.
+    """
+
+    name: str
+    type: str
+    parents: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    padding_mode: str = "VALID"
+    groups: int = 1
+    outputs: int = 0
+    pool: str = ""
+    keep_probability: float = 1.0
+    vocabulary: int = 0
+    recurrent_bias: bool = False
+    bias: bool = False
+    normalizer: str = ""
+    normalizer_scale: bool = True
+    activation: str = ""
+    split: str = "data"
+    line: int = 0
+
+    @property
+    def input_size(self) -> int:
+        """Elements read per sample, over all parents."""
+        return sum(math.prod(shape) for shape in self.input_shapes)
+
+    @property
+    def output_size(self) -> int:
+        """Elements written per sample."""
+        return math.prod(self.output_shape)
+
+    @property
+    def weights(self) -> int:
+        """Trained weights without biases and normalizers."""
+        if self.type in ("Convolution", "Deconvolution"):
+            kernel_h, kernel_w = self.kernel
+            return kernel_h * kernel_w * self.input_shapes[0][-1] // self.groups * self.outputs
+        if self.type == "InnerProduct":
+            # Applied to every step of a sequence, and to an image flattened.
+            shape = self.input_shapes[0]
+            return (shape[-1] if len(shape) == 2 else math.prod(shape)) * self.outputs
+        if self.type in RNN_GATES:
+            return RNN_GATES[self.type] * self.outputs * (self.input_shapes[0][-1] + self.outputs)
+        if self.type == "Embedding":
+            return self.vocabulary * self.outputs
+        return 0
+
+    @property
+    def parameters(self) -> int:
+        """Trained parameters: weights, biases, and the shift and scale of normalizers."""
+        count = self.weights
+        if self.bias:
+            gates = RNN_GATES.get(self.type, 1)
+            count += gates * self.outputs * (2 if self.recurrent_bias else 1)
+        if self.type == "BatchNormalization":
+            count += self.output_shape[-1] * (2 if self.normalizer_scale else 1)
+        elif self.normalizer == "batch_norm":
+            count += self.outputs * (2 if self.normalizer_scale else 1)
+        return count
+
+    @property
+    def forward_flops(self) -> int:
+        """FLOPs of the forward pass per sample, a multiply-add counting as two; DESIGN's layer list, GEMM for convolutions."""
+        if self.type == "Convolution":
+            return 2 * self.weights * self.output_shape[0] * self.output_shape[1]
+        if self.type == "Deconvolution":
+            return 2 * self.weights * self.input_shapes[0][0] * self.input_shapes[0][1]
+        if self.type == "InnerProduct":
+            shape = self.input_shapes[0]
+            return 2 * self.weights * (shape[0] if len(shape) == 2 else 1)
+        if self.type in RNN_GATES:
+            return 2 * self.weights * self.input_shapes[0][0]
+        if self.type == "Pooling":
+            return 2 * self.kernel[0] * self.kernel[1] * self.output_size
+        if self.type in ("Dropout", "Elementwise", "Sigmoid"):
+            return self.input_size
+        if self.type == "Softmax":
+            return 3 * self.input_size
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What training the network to its target takes.
+
+    Attributes:
+        dataset: Its name.
+        dataset_samples: Samples of one epoch.
+        optimizer: ``sgd``, ``momentum``, ``adam``, ``rmsprop`` or ``lars``; decides the optimizer state.
+        samples_to_target: Samples to the target quality at a small batch.
+        max_global_batch: The largest global batch with which the target was reached.
+        critical_batch: B_crit of samples(B) = S_min (1 + B / B_crit), or None where no source gives it (samples then stay constant).
+        target: The quality reached, in words.
+        sources: For every number, where it was published.
+    """
+
+    dataset: str
+    dataset_samples: int
+    optimizer: str
+    samples_to_target: float
+    max_global_batch: int
+    critical_batch: float | None
+    target: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network: its layers in topological order, each after its parents.
+
+    Attributes:
+        name: As in the file.
+        description: One line.
+        source: The paper or code that defines it.
+        file: Where it was read from, for messages.
+        input_shape: Of one sample.
+        layers: The first is the ``Input``, named ``data``.
+        job: None where the file has none.
+    """
+
+    name: str
+    description: str
+    source: str
+    file: str
+    input_shape: Shape
+    layers: tuple[Layer, ...]
+    job: TrainingJob | None
+
+    @cached_property
+    def parameters(self) -> int:
+        """Trained parameters."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @cached_property
+    def forward_flops(self) -> int:
+        """FLOPs of one sample's forward pass (convolutions, products and the cheap layers; a multiply-add is two)."""
+        return sum(layer.forward_flops for layer in self.layers)
+
+    def layer(self, name: str) -> Layer:
+        """The layer called ``name``; KeyError where there is none."""
+        return {layer.name: layer for layer in self.layers}[name]

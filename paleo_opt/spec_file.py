@@ -1,0 +1,326 @@
+"""Read a YAML spec file with the line of every value, and report all that is wrong in it at once.
+
+`read_spec` turns a file into `Fields`; a loader takes values out of it by name and type. Each mistake is noted
+with its line and field and reading goes on, so that one run names them all; `Fields.finish` refuses what was never asked
+for (a misspelt field) and `raise_problems` raises them together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from paleo_opt import quantities
+from paleo_opt.errors import Problem, SpecError, nearest
+
+MAX_BYTES = 2_000_000
+MAX_DEPTH = 40
+MAX_ALIASES = 1_000
+MAX_NODES = 200_000
+
+T = TypeVar("T")
+_REQUIRED: Any = object()
+# libyaml's parser is about ten times faster; PyYAML's own is the same language where the wheel lacks it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _compose(text: str, file: str) -> yaml.Node:
+    try:
+        # Events first: their depth and aliases are bounded before any node is built from them.
+        depth = aliases = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    line = event.start_mark.line + 1
+                    raise SpecError(Problem(f"nested more than {MAX_DEPTH} deep", file, line))
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.AliasEvent):
+                aliases += 1
+                if aliases > MAX_ALIASES:
+                    line = event.start_mark.line + 1
+                    raise SpecError(Problem(f"more than {MAX_ALIASES} aliases", file, line))
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(str(part) for part in (error.context, error.problem) if part)
+        raise SpecError(Problem(f"not valid YAML: {what}", file, mark.line + 1 if mark else 0)) from None
+    except yaml.YAMLError as error:
+        raise SpecError(Problem(f"not valid YAML: {' '.join(str(error).split())}", file)) from None
+    if node is None:
+        raise SpecError(Problem("the file is empty; expected a mapping of fields", file))
+    _bound_expansion(node, file)
+    return node
+
+
+def _bound_expansion(root: yaml.Node, file: str) -> None:
+    """Refuse a document whose aliases, written out, would exceed `MAX_NODES`, or that contains itself."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, path: frozenset[int]) -> int:
+        if id(node) in path:
+            raise SpecError(Problem("an alias contains itself", file, node.start_mark.line + 1))
+        if id(node) not in sizes:
+            children: list[yaml.Node] = []
+            if isinstance(node, yaml.MappingNode):
+                children = [child for pair in node.value for child in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                children = node.value
+            if isinstance(node, yaml.ScalarNode):
+                sizes[id(node)] = 1
+            else:
+                inner = path | {id(node)}
+                sizes[id(node)] = 1 + sum(size(child, inner) for child in children)
+            if sizes[id(node)] > MAX_NODES:
+                line = node.start_mark.line + 1
+                raise SpecError(Problem(f"more than {MAX_NODES:,} values once its aliases are written out", file, line))
+        return sizes[id(node)]
+
+    size(root, frozenset())
+
+
+def _type_name(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return f"{node.value!r}"
+
+
+def scalar(node: yaml.Node) -> Any:
+    """The Python value of a YAML scalar node: str, int, float, bool, date or None."""
+    loader = yaml.SafeLoader("")
+    return loader.construct_object(node, deep=True)
+
+
+class Fields:
+    """One mapping of a spec file: values by name and type, every mistake noted in ``problems`` and read past.
+
+    A getter whose field is wrong or missing notes the problem and returns its default (or a harmless stand-in), so
+    that reading goes on to find the others. Call `finish` at the end of each mapping, and `raise_problems` at the end of the file.
+    """
+
+    def __init__(self, node: yaml.Node, file: str, path: str, problems: list[Problem]) -> None:
+        self.file, self.path, self.problems = file, path, problems
+        self.line: int = node.start_mark.line + 1
+        self._nodes: dict[str, yaml.Node] = {}
+        self._lines: dict[str, int] = {}
+        self._asked: set[str] = set()
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(f"is {_type_name(node)}; expected a mapping of fields", None)
+            return
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problem("has a field name that is not a word", None, key_node.start_mark.line + 1)
+            elif key in self._nodes:
+                first = self._lines[key]
+                self.problem(f"is given twice (first on line {first})", key, key_node.start_mark.line + 1)
+            else:
+                self._nodes[key] = value_node
+                self._lines[key] = key_node.start_mark.line + 1
+
+    # -- what is there ------------------------------------------------------------------------------------------------
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def names(self) -> list[str]:
+        """The names of the fields that are there, in the file's order."""
+        return list(self._nodes)
+
+    def line_of(self, name: str) -> int:
+        """The line on which field ``name`` stands, or the mapping's own where it is missing."""
+        return self._lines.get(name, self.line)
+
+    def node(self, name: str) -> yaml.Node | None:
+        """The raw YAML node of a field (for values that may take several forms), marked as asked for."""
+        self._asked.add(name)
+        return self._nodes.get(name)
+
+    # -- problems -----------------------------------------------------------------------------------------------------
+
+    def problem(self, message: str, name: str | None = None, line: int | None = None) -> None:
+        """Note that field ``name`` (or this mapping) is wrong."""
+        field = ".".join(part for part in (self.path, name or "") if part)
+        self.problems.append(Problem(message, self.file, line or (self.line_of(name) if name else self.line), field))
+
+    def finish(self) -> None:
+        """Note every field that no getter asked for, with the nearest valid name."""
+        for name in self._nodes:
+            if name not in self._asked:
+                self.problem(f"is not a known field{nearest(name, sorted(self._asked))}", name)
+
+    def raise_problems(self) -> None:
+        """Raise one `SpecError` with all that was noted so far, in the order of the lines, if anything was."""
+        if self.problems:
+            raise SpecError(sorted(set(self.problems), key=lambda problem: problem.line))
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
+    def _take(self, name: str, default: Any, stand_in: Any, convert: Callable[[yaml.Node], Any]) -> Any:
+        node = self.node(name)
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
+            if default is _REQUIRED:
+                self.problem("is missing" if node is None else "is empty", name)
+                return stand_in
+            return default
+        try:
+            return convert(node)
+        except SpecError as error:
+            for problem in error.problems:
+                self.problem(problem.message, name)
+            return stand_in if default is _REQUIRED else default
+
+    def text(self, name: str, default: Any = _REQUIRED, choices: Iterable[str] | None = None) -> Any:
+        """A word or sentence; where ``choices`` are given, one of them."""
+        return self._take(name, default, "", lambda node: _text(node, choices))
+
+    def flag(self, name: str, default: Any = _REQUIRED) -> Any:
+        """true or false."""
+        return self._take(name, default, False, _flag)
+
+    def integer(self, name: str, default: Any = _REQUIRED, minimum: int = 0, maximum: int = 10**15) -> Any:
+        """A whole number within the bounds."""
+        return self._take(name, default, max(minimum, 1), lambda node: _integer(node, minimum, maximum))
+
+    def number(self, name: str, default: Any = _REQUIRED, minimum: float = 0.0, maximum: float = 1e30) -> Any:
+        """A number within the bounds."""
+        return self._take(name, default, max(minimum, 1.0), lambda node: _number(node, minimum, maximum))
+
+    def quantity(
+        self, name: str, dimension: str, default: Any = _REQUIRED, minimum: float = 0.0, maximum: float = 1e30
+    ) -> Any:
+        """A number with a unit of ``dimension`` (a key of `quantities.UNITS`), in the program's unit, above ``minimum``."""
+
+        def convert(node: yaml.Node) -> float:
+            if not isinstance(node, yaml.ScalarNode):
+                raise SpecError(f"is {_type_name(node)}; expected {dimension} with a unit")
+            value = quantities.parse(node.value, dimension)
+            if not (minimum < value <= maximum):
+                raise SpecError(f"is {node.value}; expected above {minimum:g} and at most {maximum:g} (in base units)")
+            return value
+
+        return self._take(name, default, max(minimum, 1.0), convert)
+
+    def date(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A date written ``2026-01-21`` or a month or half written in words; kept as text, never empty."""
+        return self._take(name, default, "", lambda node: _text(node, None))
+
+    def sequence(self, name: str, convert: Callable[[yaml.Node], T], default: Any = _REQUIRED) -> Any:
+        """A list, each element converted by ``convert`` (see `as_text`, `as_integer`); a tuple."""
+
+        def whole(node: yaml.Node) -> tuple[T, ...]:
+            if not isinstance(node, yaml.SequenceNode):
+                raise SpecError(f"is {_type_name(node)}; expected a list")
+            return tuple(convert(item) for item in node.value)
+
+        return self._take(name, default, (), whole)
+
+    def fields(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A nested mapping, as `Fields` that share this file's problems."""
+        node = self.node(name)
+        if node is None:
+            if default is _REQUIRED:
+                self.problem("is missing", name)
+                return self.empty(name)
+            return default
+        return Fields(node, self.file, ".".join(part for part in (self.path, name) if part), self.problems)
+
+    def fields_list(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A list of mappings, each as `Fields`."""
+        node = self.node(name)
+        if node is None:
+            if default is _REQUIRED:
+                self.problem("is missing", name)
+                return []
+            return default
+        if not isinstance(node, yaml.SequenceNode):
+            self.problem(f"is {_type_name(node)}; expected a list", name)
+            return []
+        path = ".".join(part for part in (self.path, name) if part)
+        return [Fields(item, self.file, f"{path}[{i}]", self.problems) for i, item in enumerate(node.value)]
+
+    def items(self) -> Iterator[tuple[str, Fields]]:
+        """Every field of this mapping as a nested mapping, in the file's order."""
+        for name in self._nodes:
+            yield name, self.fields(name)
+
+    def empty(self, name: str) -> Fields:
+        """A mapping with nothing in it, standing in for one that was missing; its own problems are not reported."""
+        return Fields(yaml.MappingNode("tag:yaml.org,2002:map", [], yaml.Mark("", 0, 0, 0, None, None)), self.file, name, [])
+
+
+def _text(node: yaml.Node, choices: Iterable[str] | None) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+        raise SpecError(f"is {_type_name(node)}; expected a word")
+    if choices is not None and node.value not in (valid := list(choices)):
+        raise SpecError(f"is {node.value!r}{nearest(node.value, valid)}")
+    return str(node.value)
+
+
+def _flag(node: yaml.Node) -> bool:
+    if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:bool":
+        raise SpecError(f"is {_type_name(node)}; expected true or false")
+    return bool(scalar(node))
+
+
+def _number(node: yaml.Node, minimum: float, maximum: float) -> float:
+    if not isinstance(node, yaml.ScalarNode):
+        raise SpecError(f"is {_type_name(node)}; expected a number")
+    try:
+        # YAML 1.1 reads 1e6 as text; Python's float reads every form a person writes.
+        value = float(node.value.replace("_", ""))
+    except ValueError:
+        raise SpecError(f"is {node.value!r}; expected a number") from None
+    if not math.isfinite(value) or not minimum <= value <= maximum:
+        raise SpecError(f"is {node.value}; expected from {minimum:g} to {maximum:g}")
+    return value
+
+
+def _integer(node: yaml.Node, minimum: int, maximum: int) -> int:
+    value = _number(node, minimum, maximum)
+    if value != int(value):
+        raise SpecError(f"is {node.value}; expected a whole number")
+    return int(value)
+
+
+def as_text(choices: Iterable[str] | None = None) -> Callable[[yaml.Node], str]:
+    """A converter for `Fields.sequence`: words, of ``choices`` where given."""
+    return lambda node: _text(node, choices)
+
+
+def as_integer(minimum: int = 0, maximum: int = 10**15) -> Callable[[yaml.Node], int]:
+    """A converter for `Fields.sequence`: whole numbers within the bounds."""
+    return lambda node: _integer(node, minimum, maximum)
+
+
+def read_spec(path: Path) -> Fields:
+    """The top mapping of a YAML file.
+
+    Raises:
+        SpecError: not readable, not text, larger than `MAX_BYTES`, not YAML, deeper than `MAX_DEPTH`, more than
+            `MAX_ALIASES` aliases or `MAX_NODES` values, or not a mapping.
+    """
+    file = str(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(Problem(f"larger than {MAX_BYTES:,} bytes", file))
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(Problem(f"cannot be read: {error.strerror}", file)) from None
+    except UnicodeDecodeError:
+        raise SpecError(Problem("is not UTF-8 text", file)) from None
+    return parse_spec(text, file)
+
+
+def parse_spec(text: str, file: str = "") -> Fields:
+    """The top mapping of YAML ``text``; ``file`` is how messages name it. Raises as `read_spec`."""
+    fields = Fields(_compose(text, file), file, "", [])
+    fields.raise_problems()
+    return fields
