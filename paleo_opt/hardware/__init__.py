@@ -1,0 +1,1 @@
+"""Devices, links and clusters: what the estimator runs on, and what it costs."""
