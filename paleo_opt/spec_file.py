@@ -1,14 +1,14 @@
 """Read a YAML spec file with the line of every value, and report all that is wrong in it at once.
 
-`read_spec` turns a file into `Fields`; a loader takes values out of it by name and type. Each mistake is noted
-with its line and field and reading goes on, so that one run names them all; `Fields.finish` refuses what was never asked
-for (a misspelt field) and `raise_problems` raises them together.
+`read_spec` turns a file into `Fields`; a loader takes values out of it by name and type. Each mistake is
+noted with its line and field and reading goes on, so that one run names them all; `Fields.finish` refuses
+what was never asked for (a misspelt field) and `raise_problems` raises them together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,72 +16,11 @@ import yaml
 
 from paleo_opt import quantities
 from paleo_opt.errors import Problem, SpecError, nearest
-
-MAX_BYTES = 2_000_000
-MAX_DEPTH = 40
-MAX_ALIASES = 1_000
-MAX_NODES = 200_000
+from paleo_opt.yaml_nodes import MAX_BYTES, compose, override, place, shown
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
-# libyaml's parser is about ten times faster; PyYAML's own is the same language where the wheel lacks it.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _compose(text: str, file: str) -> yaml.Node:
-    try:
-        # Events first: their depth and aliases are bounded before any node is built from them.
-        depth = aliases = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    line = event.start_mark.line + 1
-                    raise SpecError(Problem(f"nested more than {MAX_DEPTH} deep", file, line))
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-            elif isinstance(event, yaml.AliasEvent):
-                aliases += 1
-                if aliases > MAX_ALIASES:
-                    line = event.start_mark.line + 1
-                    raise SpecError(Problem(f"more than {MAX_ALIASES} aliases", file, line))
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise SpecError(Problem(f"not valid YAML: {what}", file, mark.line + 1 if mark else 0)) from None
-    except yaml.YAMLError as error:
-        raise SpecError(Problem(f"not valid YAML: {' '.join(str(error).split())}", file)) from None
-    if node is None:
-        raise SpecError(Problem("the file is empty; expected a mapping of fields", file))
-    _bound_expansion(node, file)
-    return node
-
-
-def _bound_expansion(root: yaml.Node, file: str) -> None:
-    """Refuse a document whose aliases, written out, would exceed `MAX_NODES`, or that contains itself."""
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node, path: frozenset[int]) -> int:
-        if id(node) in path:
-            raise SpecError(Problem("an alias contains itself", file, node.start_mark.line + 1))
-        if id(node) not in sizes:
-            children: list[yaml.Node] = []
-            if isinstance(node, yaml.MappingNode):
-                children = [child for pair in node.value for child in pair]
-            elif isinstance(node, yaml.SequenceNode):
-                children = node.value
-            if isinstance(node, yaml.ScalarNode):
-                sizes[id(node)] = 1
-            else:
-                inner = path | {id(node)}
-                sizes[id(node)] = 1 + sum(size(child, inner) for child in children)
-            if sizes[id(node)] > MAX_NODES:
-                line = node.start_mark.line + 1
-                raise SpecError(Problem(f"more than {MAX_NODES:,} values once its aliases are written out", file, line))
-        return sizes[id(node)]
-
-    size(root, frozenset())
+_FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def _type_name(node: yaml.Node) -> str:
@@ -89,7 +28,7 @@ def _type_name(node: yaml.Node) -> str:
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    return f"{node.value!r}"
+    return f"'{shown(node.value)}'"
 
 
 def scalar(node: yaml.Node) -> Any:
@@ -101,31 +40,34 @@ def scalar(node: yaml.Node) -> Any:
 class Fields:
     """One mapping of a spec file: values by name and type, every mistake noted in ``problems`` and read past.
 
-    A getter whose field is wrong or missing notes the problem and returns its default (or a harmless stand-in), so
-    that reading goes on to find the others. Call `finish` at the end of each mapping, and `raise_problems` at the end of the file.
+    A getter whose field is wrong or missing notes the problem and returns its default (or a harmless
+    stand-in), so that reading goes on to find the others. Call `finish` at the end of each mapping, and
+    `raise_problems` at the end of the file.
     """
 
     def __init__(self, node: yaml.Node, file: str, path: str, problems: list[Problem]) -> None:
-        self.file, self.path, self.problems = file, path, problems
-        self.line: int = node.start_mark.line + 1
+        self.path, self.problems = path, problems
+        self.file, self.line = place(node, file)
         self._nodes: dict[str, yaml.Node] = {}
+        self._overrides: dict[str, str] = {}
         self._lines: dict[str, int] = {}
         self._asked: set[str] = set()
         if not isinstance(node, yaml.MappingNode):
             self.problem(f"is {_type_name(node)}; expected a mapping of fields", None)
             return
         for key_node, value_node in node.value:
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            source, line = place(key_node, file)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problem("has a field name that is not a word", None, key_node.start_mark.line + 1)
-            elif key in self._nodes:
-                first = self._lines[key]
-                self.problem(f"is given twice (first on line {first})", key, key_node.start_mark.line + 1)
+                self.problem("has a field name that is not a word", None, line)
+            elif (key := str(key_node.value)) in self._nodes:
+                self.problem(f"is given twice (first on line {self._lines[key]})", key, line)
             else:
                 self._nodes[key] = value_node
-                self._lines[key] = key_node.start_mark.line + 1
+                self._lines[key] = line
+                if source != self.file:
+                    self._overrides[key] = source
 
-    # -- what is there ------------------------------------------------------------------------------------------------
+    # -- what is there ---------------------------------------------------------------------------------------
 
     def __contains__(self, name: str) -> bool:
         return name in self._nodes
@@ -143,25 +85,29 @@ class Fields:
         self._asked.add(name)
         return self._nodes.get(name)
 
-    # -- problems -----------------------------------------------------------------------------------------------------
+    # -- problems --------------------------------------------------------------------------------------------
 
     def problem(self, message: str, name: str | None = None, line: int | None = None) -> None:
         """Note that field ``name`` (or this mapping) is wrong."""
-        field = ".".join(part for part in (self.path, name or "") if part)
-        self.problems.append(Problem(message, self.file, line or (self.line_of(name) if name else self.line), field))
+        file = self._overrides.get(name or "", self.file)
+        line = line or (self.line_of(name) if name else self.line)
+        self.problems.append(Problem(message, file, line, shown(self._join(name or ""), 300)))
+
+    def _join(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path and name else self.path or name
 
     def finish(self) -> None:
         """Note every field that no getter asked for, with the nearest valid name."""
         for name in self._nodes:
             if name not in self._asked:
-                self.problem(f"is not a known field{nearest(name, sorted(self._asked))}", name)
+                self.problem(f"is not a known field{nearest(name[:100], sorted(self._asked))}", name)
 
     def raise_problems(self) -> None:
-        """Raise one `SpecError` with all that was noted so far, in the order of the lines, if anything was."""
+        """Raise one `SpecError` with all that was noted so far, in the order of lines, if anything was."""
         if self.problems:
-            raise SpecError(sorted(set(self.problems), key=lambda problem: problem.line))
+            raise SpecError(sorted(dict.fromkeys(self.problems), key=lambda problem: problem.line))
 
-    # -- values -------------------------------------------------------------------------------------------------------
+    # -- values ----------------------------------------------------------------------------------------------
 
     def _take(self, name: str, default: Any, stand_in: Any, convert: Callable[[yaml.Node], Any]) -> Any:
         node = self.node(name)
@@ -196,14 +142,20 @@ class Fields:
     def quantity(
         self, name: str, dimension: str, default: Any = _REQUIRED, minimum: float = 0.0, maximum: float = 1e30
     ) -> Any:
-        """A number with a unit of ``dimension`` (a key of `quantities.UNITS`), in the program's unit, above ``minimum``."""
+        """A number with a unit of ``dimension`` (a key of `quantities.UNITS`), in the program's unit.
+
+        It must be above ``minimum``.
+        """
 
         def convert(node: yaml.Node) -> float:
             if not isinstance(node, yaml.ScalarNode):
                 raise SpecError(f"is {_type_name(node)}; expected {dimension} with a unit")
             value = quantities.parse(node.value, dimension)
             if not (minimum < value <= maximum):
-                raise SpecError(f"is {node.value}; expected above {minimum:g} and at most {maximum:g} (in base units)")
+                raise SpecError(
+                    f"is {shown(node.value)}; "
+                    f"expected above {minimum:g} and at most {maximum:g} (in base units)"
+                )
             return value
 
         return self._take(name, default, max(minimum, 1.0), convert)
@@ -230,7 +182,7 @@ class Fields:
                 self.problem("is missing", name)
                 return self.empty(name)
             return default
-        return Fields(node, self.file, ".".join(part for part in (self.path, name) if part), self.problems)
+        return Fields(node, self.file, self._join(name), self.problems)
 
     def fields_list(self, name: str, default: Any = _REQUIRED) -> Any:
         """A list of mappings, each as `Fields`."""
@@ -243,7 +195,7 @@ class Fields:
         if not isinstance(node, yaml.SequenceNode):
             self.problem(f"is {_type_name(node)}; expected a list", name)
             return []
-        path = ".".join(part for part in (self.path, name) if part)
+        path = self._join(name)
         return [Fields(item, self.file, f"{path}[{i}]", self.problems) for i, item in enumerate(node.value)]
 
     def items(self) -> Iterator[tuple[str, Fields]]:
@@ -252,22 +204,31 @@ class Fields:
             yield name, self.fields(name)
 
     def empty(self, name: str) -> Fields:
-        """A mapping with nothing in it, standing in for one that was missing; its own problems are not reported."""
-        return Fields(yaml.MappingNode("tag:yaml.org,2002:map", [], yaml.Mark("", 0, 0, 0, None, None)), self.file, name, [])
+        """A mapping with nothing in it, standing in for a missing one; its own problems are not reported."""
+        return Fields(
+            yaml.MappingNode("tag:yaml.org,2002:map", [], yaml.Mark("", 0, 0, 0, None, 0)),
+            self.file,
+            name,
+            [],
+        )
 
 
 def _text(node: yaml.Node, choices: Iterable[str] | None) -> str:
     if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
         raise SpecError(f"is {_type_name(node)}; expected a word")
     if choices is not None and node.value not in (valid := list(choices)):
-        raise SpecError(f"is {node.value!r}{nearest(node.value, valid)}")
+        raise SpecError(f"is {_type_name(node)}{nearest(node.value[:100], valid)}")
     return str(node.value)
 
 
 def _flag(node: yaml.Node) -> bool:
-    if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:bool":
+    if (
+        not isinstance(node, yaml.ScalarNode)
+        or node.tag != "tag:yaml.org,2002:bool"
+        or node.value.lower() not in _FLAGS
+    ):
         raise SpecError(f"is {_type_name(node)}; expected true or false")
-    return bool(scalar(node))
+    return _FLAGS[node.value.lower()]
 
 
 def _number(node: yaml.Node, minimum: float, maximum: float) -> float:
@@ -277,16 +238,16 @@ def _number(node: yaml.Node, minimum: float, maximum: float) -> float:
         # YAML 1.1 reads 1e6 as text; Python's float reads every form a person writes.
         value = float(node.value.replace("_", ""))
     except ValueError:
-        raise SpecError(f"is {node.value!r}; expected a number") from None
+        raise SpecError(f"is {_type_name(node)}; expected a number") from None
     if not math.isfinite(value) or not minimum <= value <= maximum:
-        raise SpecError(f"is {node.value}; expected from {minimum:g} to {maximum:g}")
+        raise SpecError(f"is {shown(node.value)}; expected from {minimum:g} to {maximum:g}")
     return value
 
 
 def _integer(node: yaml.Node, minimum: int, maximum: int) -> int:
     value = _number(node, minimum, maximum)
     if value != int(value):
-        raise SpecError(f"is {node.value}; expected a whole number")
+        raise SpecError(f"is {shown(node.value)}; expected a whole number")
     return int(value)
 
 
@@ -300,14 +261,16 @@ def as_integer(minimum: int = 0, maximum: int = 10**15) -> Callable[[yaml.Node],
     return lambda node: _integer(node, minimum, maximum)
 
 
-def read_spec(path: Path) -> Fields:
-    """The top mapping of a YAML file.
+def read_spec(path: Path, overrides: Mapping[str, str] | None = None, file: str = "") -> Fields:
+    """The top mapping of a YAML file, the fields named in ``overrides`` replaced (see `yaml_nodes.override`).
+
+    ``file`` is how messages name it; by default its path.
 
     Raises:
-        SpecError: not readable, not text, larger than `MAX_BYTES`, not YAML, deeper than `MAX_DEPTH`, more than
-            `MAX_ALIASES` aliases or `MAX_NODES` values, or not a mapping.
+        SpecError: not readable, not text, larger than `MAX_BYTES`, not YAML, nested too deeply, too many
+            aliases or values (see `yaml_nodes.compose`), not a mapping, or a wrong override.
     """
-    file = str(path)
+    file = file or str(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SpecError(Problem(f"larger than {MAX_BYTES:,} bytes", file))
@@ -316,11 +279,12 @@ def read_spec(path: Path) -> Fields:
         raise SpecError(Problem(f"cannot be read: {error.strerror}", file)) from None
     except UnicodeDecodeError:
         raise SpecError(Problem("is not UTF-8 text", file)) from None
-    return parse_spec(text, file)
+    return parse_spec(text, file, overrides)
 
 
-def parse_spec(text: str, file: str = "") -> Fields:
+def parse_spec(text: str, file: str = "", overrides: Mapping[str, str] | None = None) -> Fields:
     """The top mapping of YAML ``text``; ``file`` is how messages name it. Raises as `read_spec`."""
-    fields = Fields(_compose(text, file), file, "", [])
+    root = compose(text, file)
+    fields = Fields(override(root, overrides) if overrides else root, file, "", [])
     fields.raise_problems()
     return fields
