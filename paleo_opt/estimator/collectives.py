@@ -1,0 +1,163 @@
+r"""The time of one collective: latency and bandwidth terms of Thakur et al. [1] and of the PALEO paper [2].
+
+With K workers, n bytes, a link of β bytes/s and α seconds, and T = n / β the time to move the whole message across one
+link once. In PALEO (2017) α = 0 and only the first three all-reduces exist.
+
+References:
+    [1] Thakur, Rabenseifner, Gropp: Optimization of Collective Communication Operations in MPICH, 2005.
+    [2] Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.3.
+    [3] Patarasuk, Yuan: Bandwidth optimal all-reduce algorithms for clusters of workstations, 2009.
+    [4] Sanders, Speck, Träff: Two-tree algorithms for full bandwidth broadcast, reduction and scan, 2009.
+    [5] Graham et al.: Scalable Hierarchical Aggregation Protocol (SHArP), 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.hardware.cluster import Cluster
+
+Floats = NDArray[np.float64]
+Times = Callable[[Floats, Any, Any], Floats]
+
+
+def _rounds(workers: Floats) -> Floats:
+    """⌈log2 K⌉, exact for integers."""
+    rounds: Floats = np.ceil(np.log2(workers))
+    return rounds
+
+
+def one_to_all(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Parameter server, bound by the master's link: 2 (K - 1) (T + α) [2]."""
+    return 2.0 * (workers - 1.0) * (transfer + latency)
+
+
+def tree_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Binomial tree, up and down: 2 ⌈log2 K⌉ (T + α) [2]."""
+    return 2.0 * _rounds(workers) * (transfer + latency)
+
+
+def butterfly_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Butterfly (recursive doubling): ⌈log2 K⌉ (T + α) [2]."""
+    return _rounds(workers) * (transfer + latency)
+
+
+def ring_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Ring: 2 (K - 1)/K T + 2 (K - 1) α [3]."""
+    return 2.0 * (workers - 1.0) / workers * transfer + 2.0 * (workers - 1.0) * latency
+
+
+def double_binary_tree(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Two pipelined trees, each half of the message: 2 T + 2 ⌈log2 K⌉ α [4]; nothing for one worker."""
+    return np.where(workers > 1, 2.0 * transfer + 2.0 * _rounds(workers) * latency, 0.0)
+
+
+def recursive_halving_doubling(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Rabenseifner: reduce-scatter by halving, all-gather by doubling: 2 (K - 1)/K T + 2 ⌈log2 K⌉ α [1]."""
+    return 2.0 * (workers - 1.0) / workers * transfer + 2.0 * _rounds(workers) * latency
+
+
+def in_network(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Reduction in the switch (SHARP): T + 2 α [5]; nothing for one worker."""
+    return np.where(workers > 1, transfer + 2.0 * latency, 0.0)
+
+
+def reduce_scatter(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Ring reduce-scatter: (K - 1)/K T + (K - 1) α [3]."""
+    return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
+
+
+def all_gather(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Ring all-gather of a message of n bytes in all: (K - 1)/K T + (K - 1) α [1]."""
+    return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
+
+
+def all_to_all(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """Pairwise exchange of n bytes per worker: (K - 1)/K T + (K - 1) α [1]."""
+    return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
+
+
+def point_to_point(workers: Floats, transfer: Any, latency: Any) -> Floats:
+    """One message to one neighbour: T + α; nothing for one worker."""
+    return np.where(workers > 1, transfer + latency, 0.0)
+
+
+#: All-reduces over one level, in the order a space lists them. ``hierarchical`` is composed of them by `all_reduce`.
+FLAT_ALL_REDUCES: dict[str, Times] = {
+    "one_to_all": one_to_all,
+    "tree_all_reduce": tree_all_reduce,
+    "butterfly_all_reduce": butterfly_all_reduce,
+    "ring_all_reduce": ring_all_reduce,
+    "double_binary_tree": double_binary_tree,
+    "recursive_halving_doubling": recursive_halving_doubling,
+    "in_network": in_network,
+}
+COLLECTIVES = (*FLAT_ALL_REDUCES, "hierarchical")
+#: The all-reduces of the published PALEO.
+PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
+
+
+def slowest_link(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
+    """Bandwidth [bytes/s] and latency [s] that bound a path through ``workers`` devices, packed onto as few nodes as can be.
+
+    The slowest bandwidth and the largest latency of the levels that the workers span.
+    """
+    bandwidth = np.full(workers.shape, cluster.levels[0].bandwidth)
+    latency = np.full(workers.shape, cluster.levels[0].latency)
+    reach = 1.0 if cluster.devices_per_node == 1 else float(cluster.levels[0].size or np.inf)
+    outer = cluster.levels if cluster.devices_per_node == 1 else cluster.levels[1:]
+    for level in outer:
+        spans = workers > reach
+        bandwidth = np.where(spans, np.minimum(bandwidth, level.bandwidth), bandwidth)
+        latency = np.where(spans, np.maximum(latency, level.latency), latency)
+        reach = reach * level.size if level.size else np.inf
+    return bandwidth, latency
+
+
+def hierarchical(cluster: Cluster, workers: Floats, size: Any, ppp_comm: float) -> Floats:
+    """Reduce-scatter inside the node, ring all-reduce of 1/G between nodes, all-gather inside [seconds].
+
+    Each of the G devices of a node sends its share over 1/G of the node's connection, so between the nodes the whole
+    message crosses the node's connection once.
+    """
+    inside = np.minimum(workers, float(cluster.devices_per_node))
+    nodes = np.ceil(workers / cluster.devices_per_node)
+    inner = cluster.levels[0]
+    bandwidth, latency = slowest_link(cluster, workers)
+    transfer = size / (ppp_comm * inner.bandwidth)
+    between = size / (ppp_comm * bandwidth)
+    return (
+        reduce_scatter(inside, transfer, inner.latency)
+        + all_gather(inside, transfer, inner.latency)
+        + ring_all_reduce(nodes, between, latency)
+    )
+
+
+def all_reduce(
+    collectives: Sequence[str], cluster: Cluster, workers: Floats, size: Any, ppp_comm: float
+) -> Floats:
+    """Time of an all-reduce of ``size`` bytes [s], per collective and number of workers.
+
+    Args:
+        collectives: Names out of `COLLECTIVES`; C of them.
+        cluster: Whose links are crossed.
+        workers: Devices that take part, at least 1. Shape (W,).
+        size: Bytes of the message, scalar or shape (W,).
+        ppp_comm: Share of a link's bandwidth that the platform attains.
+
+    Returns:
+        Shape (C, W).
+    """
+    bandwidth, latency = slowest_link(cluster, workers)
+    transfer = size / (ppp_comm * bandwidth)
+    times = np.empty((len(collectives), *workers.shape))
+    for row, name in enumerate(collectives):
+        if name == "hierarchical":
+            times[row] = hierarchical(cluster, workers, size, ppp_comm)
+        else:
+            times[row] = FLAT_ALL_REDUCES[name](workers, transfer, latency)
+    return times

@@ -1,0 +1,141 @@
+"""Computation time under the PALEO model (2017): arithmetic at a share of peak, plus memory traffic at the same share.
+
+T(layer) = R(parents) + C + W, with C = FLOPs / (PPP · peak) and R, W = bytes / (PPP · memory bandwidth); every nonzero term lasts
+at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of the sum.
+
+Reference: Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.estimator.cost_table import Floats, Terms
+from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one device attains: peak times platform percent of peak.
+
+    Attributes:
+        flops: FLOP/s of arithmetic.
+        elements: Elements/s of memory traffic.
+        clock: Seconds of one clock, the floor of any nonzero term.
+    """
+
+    flops: float
+    elements: float
+    clock: float
+
+
+def device_rates(device: Device, precision: str, ppp_comp: float) -> Rates:
+    """The rates of ``device`` in ``precision`` at platform percent of peak ``ppp_comp`` (0 to 1)."""
+    return Rates(
+        flops=ppp_comp * device.peak[precision],
+        elements=ppp_comp * device.memory_bandwidth / ELEMENT_BYTES[precision],
+        clock=1.0 / device.clock,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTimes:
+    """Times of the rows of a `Terms` in each pass, with the algorithm chosen for each.
+
+    Attributes:
+        compute: Arithmetic [s]. Shape (3, rows, batches).
+        memory: Memory traffic [s]. Shape (3, rows, batches).
+        algorithm: Index of the algorithm chosen. Shape (3, rows, batches).
+        workspace: Elements of workspace of that algorithm. Shape (3, rows, batches).
+    """
+
+    compute: Floats
+    memory: Floats
+    algorithm: NDArray[np.intp]
+    workspace: Floats
+
+
+def _segment_times(
+    terms: Floats, starts: NDArray[np.intp], batch: Floats, rate: float, clock: float
+) -> Floats:
+    """Σ repeats · max(clock, (fixed + per_sample · n) / rate) over the terms of each segment. Shape (segments, batches)."""
+    fixed, per_sample, repeats = terms
+    times = per_sample[:, None] * batch
+    times += fixed[:, None]
+    times /= rate
+    np.maximum(times, clock, out=times)
+    times *= repeats[:, None]
+    segments: Floats = np.add.reduceat(times, starts, axis=0)
+    return segments
+
+
+def layer_times(
+    terms: Terms, rates: Rates, batch: Floats, auto: bool, workspace_limit: float, pipelined: bool
+) -> LayerTimes:
+    """Time of every row of ``terms`` in each pass, for each batch.
+
+    Args:
+        terms: A compiled set of layers.
+        rates: Of the device.
+        batch: Samples in the batch. Shape (batches,).
+        auto: Choose the fastest algorithm that fits the workspace; else the last one wherever it applies and fits.
+        workspace_limit: Elements an algorithm may use beside its operands.
+        pipelined: Judge an algorithm by max(C, M) instead of C + M.
+    """
+    shape = (*terms.shape, batch.size)
+    compute = _segment_times(terms.compute, terms.compute_start, batch, rates.flops, rates.clock).reshape(
+        shape
+    )
+    memory = _segment_times(terms.memory, terms.memory_start, batch, rates.elements, rates.clock).reshape(
+        shape
+    )
+    if shape[0] == 1:
+        # GEMM alone: no choice, no workspace.
+        chosen = np.zeros(shape[1:], dtype=np.intp)
+        return LayerTimes(compute[0], memory[0], chosen, np.zeros(shape[1:]))
+    workspace = terms.workspace[0][..., None] + terms.workspace[1][..., None] * batch
+    fits = terms.applicable[..., None] & (workspace <= workspace_limit)
+    fits[0] = True
+    if auto:
+        times = np.maximum(compute, memory) if pipelined else compute + memory
+        chosen = np.where(fits, times, np.inf).argmin(axis=0)
+    else:
+        chosen = np.where(fits[-1], shape[0] - 1, 0)
+    pick = chosen[None]
+    return LayerTimes(
+        np.take_along_axis(compute, pick, axis=0)[0],
+        np.take_along_axis(memory, pick, axis=0)[0],
+        chosen,
+        np.take_along_axis(workspace, pick, axis=0)[0],
+    )
+
+
+def pass_times(times: LayerTimes, count: Floats, pipelined: bool) -> tuple[Floats, Floats]:
+    """Forward and backward time of all layers in sequence [s]. Shapes (batches,).
+
+    The two gradients of a layer make one backward pass: pipelined, it takes max(C, M) of their sums.
+    """
+    compute, memory = times.compute, times.memory
+    if pipelined:
+        forward = np.maximum(compute[0], memory[0])
+        backward = np.maximum(compute[1] + compute[2], memory[1] + memory[2])
+    else:
+        forward = compute[0] + memory[0]
+        backward = compute[1] + compute[2] + memory[1] + memory[2]
+    return count @ forward, count @ backward
+
+
+def update_time(parameters: Floats | float, device: Device, pipelined: bool) -> Floats:
+    """Time of the optimizer's update [s]: 2 FLOPs a parameter in fp32 and three passes over the parameters, at the full peak.
+
+    PALEO charges the update no platform percent of peak; its three passes are read, read the gradient, write.
+    """
+    peak = device.peak.get("fp32", max(device.peak.values()))
+    clock = 1.0 / device.clock
+    count = np.asarray(parameters, dtype=float)
+    compute = np.where(count > 0, np.maximum(2.0 * count / peak, clock), 0.0)
+    memory = 3.0 * np.maximum(4.0 * count / device.memory_bandwidth, clock)
+    return np.maximum(compute, memory) if pipelined else compute + memory

@@ -1,0 +1,291 @@
+"""From strategies to what they cost: step time and its parts, memory, time, money and energy to the target.
+
+One function, `estimate`, for one strategy or ten million: a single strategy is the case n = 1. Quantities that depend on few columns
+are computed once per distinct value and gathered, and every field keeps the smallest shape that broadcasts to the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.errors import SpecError, nearest
+from paleo_opt.estimator.collectives import all_reduce
+from paleo_opt.estimator.compute import device_rates, update_time
+from paleo_opt.estimator.cost_table import CostTable, Floats
+from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES, Memory, device_memory
+from paleo_opt.estimator.parallelism import micro_batch_times
+from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
+from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+
+#: Platform percent of peak where neither the user nor the device's file gives one.
+DEFAULT_PPP_COMP = {"fp32": 0.5, "tf32": 0.3, "fp16": 0.3, "bf16": 0.3, "fp8": 0.3, "fp4": 0.3}
+MODELS = ("paleo",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to estimate: the model and its constants.
+
+    Attributes:
+        model: ``paleo``, the additive model of 2017.
+        ppp_comp: Platform percent of peak of computation (0 to 1]; None takes the device's, else `DEFAULT_PPP_COMP`.
+        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's.
+        pipelined: Whether memory traffic hides behind arithmetic.
+        workspace_limit: Bytes a convolution algorithm may use beside its operands.
+        training: False for inference: the forward pass only.
+        optimizer: Overrides the network's job.
+        memory_reserve: Bytes of a device's memory that the platform keeps.
+    """
+
+    model: str = "paleo"
+    ppp_comp: float | None = None
+    ppp_comm: float | None = None
+    pipelined: bool = False
+    workspace_limit: float = 2.0**30
+    training: bool = True
+    optimizer: str | None = None
+    memory_reserve: float = DEFAULT_RESERVE
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise SpecError(f"model {self.model!r}{nearest(self.model, MODELS)}")
+        for name in ("ppp_comp", "ppp_comm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise SpecError(f"{name} is {value}; expected above 0 and at most 1")
+        if self.optimizer is not None and self.optimizer not in OPTIMIZER_STATES:
+            raise SpecError(f"optimizer {self.optimizer!r}{nearest(self.optimizer, OPTIMIZER_STATES)}")
+
+    def device_ppp(self, device: Device, precision: str) -> float:
+        """The platform percent of peak that holds for ``device``."""
+        if self.ppp_comp is not None:
+            return self.ppp_comp
+        return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What strategies cost. Every field broadcasts to the shape of the strategies.
+
+    Attributes:
+        strategies: What was estimated.
+        forward_time_s: Of one step, with accumulation and fetches [s].
+        backward_time_s: Likewise.
+        update_time_s: Of the optimizer [s].
+        communication_time_s: Gradient all-reduce and fetches [s]; under PALEO none of it is hidden.
+        all_reduce_time_s: The gradients' part of it [s].
+        memory: Bytes per device, by use.
+        samples: Samples to the target, at the global batch; None without a training job.
+        flops_per_sample: Model FLOPs of one sample's step (forward and backward).
+    """
+
+    strategies: Strategies
+    forward_time_s: Floats
+    backward_time_s: Floats
+    update_time_s: Floats
+    communication_time_s: Floats
+    all_reduce_time_s: Floats
+    memory: Memory
+    samples: Floats | None
+    flops_per_sample: float
+
+    @cached_property
+    def compute_time_s(self) -> Floats:
+        """Computation of one step without fetches and update [s]."""
+        fetch = self.communication_time_s - self.all_reduce_time_s
+        return self.forward_time_s + self.backward_time_s - fetch
+
+    @cached_property
+    def step_time_s(self) -> Floats:
+        """One optimizer update over one global batch [s]."""
+        local: Floats = self.forward_time_s + self.backward_time_s + self.update_time_s
+        return local + self.all_reduce_time_s
+
+    @cached_property
+    def samples_per_s(self) -> Floats:
+        """Throughput, all devices together."""
+        rate: Floats = self.strategies.global_batch / self.step_time_s
+        return rate
+
+    @cached_property
+    def memory_bytes(self) -> Floats:
+        """Bytes per device."""
+        return self.memory.total
+
+    @cached_property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether a device holds it."""
+        return np.asarray(self.memory_bytes <= self.strategies.cluster.device.memory)
+
+    @cached_property
+    def steps(self) -> Floats:
+        """Steps to the target.
+
+        Raises:
+            SpecError: the network has no training job.
+        """
+        if self.samples is None:
+            raise SpecError("the network's file has no `job`, so there is no time, money or energy to target")
+        count: Floats = np.ceil(self.samples / self.strategies.global_batch)
+        return count
+
+    @cached_property
+    def time_to_target_s(self) -> Floats:
+        """Steps · step time [s]. Raises as `steps`."""
+        return self.steps * self.step_time_s
+
+    @cached_property
+    def cost_usd(self) -> Floats:
+        """Whole nodes at the on-demand price [$]; NaN where the cluster has none. Raises as `steps`."""
+        price = self.strategies.cluster.price
+        rate = self.strategies.nodes * (np.nan if price is None else price.on_demand / 3600.0)
+        return rate * self.time_to_target_s
+
+    @cached_property
+    def energy_kwh(self) -> Floats:
+        """Devices at their full power (TDP) for the whole time [kWh]; NaN where it is not published. Raises as `steps`."""
+        power = self.strategies.cluster.device.power
+        rate = self.strategies.gpus * (np.nan if power is None else power / 3.6e6)
+        return rate * self.time_to_target_s
+
+    @cached_property
+    def mfu(self) -> Floats:
+        """Model FLOPs per second over the peak of all devices (model FLOPs utilization)."""
+        peak = self.strategies.cluster.device.peak[self.strategies.precision]
+        use: Floats = self.flops_per_sample * self.samples_per_s / (self.strategies.gpus * peak)
+        return use
+
+
+def _per_value(values: Integers, function: Callable[[Floats], Floats]) -> Floats:
+    """``function`` of each distinct positive integer in ``values``, gathered to their shape along the last axis.
+
+    ``function`` maps shape (k,) to (..., k). Small arrays are evaluated as they are.
+    """
+    flat = values.reshape(-1)
+    if flat.size < 32:
+        result = function(flat.astype(float))
+        return result.reshape(*result.shape[:-1], *values.shape)
+    highest = int(flat.max())
+    present = np.zeros(highest + 1, dtype=bool)
+    present[flat] = True
+    distinct = np.flatnonzero(present)
+    place = np.empty(highest + 1, dtype=np.intp)
+    place[distinct] = np.arange(distinct.size)
+    result = function(distinct.astype(float))
+    return result[..., place[flat]].reshape(*result.shape[:-1], *values.shape)
+
+
+def estimate(
+    table: CostTable, strategies: Strategies | Strategy, options: Options | None = None
+) -> Estimates:
+    """Estimate a set of strategies.
+
+    Args:
+        table: The compiled network.
+        strategies: A set on one cluster, or a single strategy.
+        options: The model's constants.
+
+    Returns:
+        Estimates whose fields broadcast to the shape of the set; shape (1,) for a single strategy.
+
+    Raises:
+        SpecError: the device has no peak in that precision, or the network no such split.
+    """
+    if isinstance(strategies, Strategy):
+        strategies = strategies.as_strategies()
+    options = options or Options()
+    cluster, device, precision = strategies.cluster, strategies.cluster.device, strategies.precision
+    if precision not in device.peak:
+        raise SpecError(f"{device.name} has no peak in {precision}; it has {', '.join(device.peak)}")
+    layout = table.layout(strategies.split, strategies.tensor)
+    job = table.network.job
+    optimizer = options.optimizer or (job.optimizer if job else "momentum")
+    ppp_comm = cluster.ppp_comm if options.ppp_comm is None else options.ppp_comm
+    element = float(ELEMENT_BYTES[precision])
+    rates = device_rates(device, precision, options.device_ppp(device, precision))
+
+    def local(batch: Floats) -> Floats:
+        times = micro_batch_times(
+            layout,
+            cluster,
+            rates,
+            batch,
+            auto=table.conv_algorithm == "auto",
+            workspace_limit=options.workspace_limit / element,
+            pipelined=options.pipelined,
+            element_bytes=element,
+            ppp_comm=ppp_comm,
+        )
+        forward = times.forward + times.divided_forward
+        backward = times.backward + times.divided_backward
+        return np.stack([forward, backward, times.fetch, times.workspace])
+
+    forward, backward, fetch, workspace = _per_value(strategies.micro_batch, local)
+    accumulation = strategies.accumulation
+    gradient_bytes = max(element, 2.0)
+
+    def synchronize(gpus: Floats) -> Floats:
+        whole = all_reduce(
+            strategies.collectives, cluster, gpus, layout.replicated_parameters * gradient_bytes, ppp_comm
+        )
+        if layout.tensor == 1:
+            return whole
+        share = layout.divided_parameters / layout.tensor * gradient_bytes
+        return whole + all_reduce(strategies.collectives, cluster, gpus / layout.tensor, share, ppp_comm)
+
+    if options.training:
+        per_gpus = _per_value(strategies.gpus, synchronize)
+        all_reduce_time = _gather_collective(per_gpus, strategies)
+        update = update_time(layout.replicated_parameters, device, options.pipelined)
+        if layout.tensor > 1:
+            update = update + update_time(layout.divided_parameters, device, False)
+        forward_time, backward_time, fetch_time = (
+            forward * accumulation,
+            backward * accumulation,
+            fetch * accumulation,
+        )
+    else:
+        all_reduce_time, update = np.zeros(()), np.zeros(())
+        forward_time, backward_time = forward * accumulation, np.zeros(())
+        fetch_time = fetch * accumulation / 2.0
+    samples = None
+    if job is not None:
+        growth = 1.0 if job.critical_batch is None else 1.0 + strategies.global_batch / job.critical_batch
+        samples = np.asarray(job.samples_to_target * growth)
+    return Estimates(
+        strategies=strategies,
+        forward_time_s=forward_time,
+        backward_time_s=backward_time,
+        update_time_s=update,
+        communication_time_s=all_reduce_time + fetch_time if layout.tensor > 1 else all_reduce_time,
+        all_reduce_time_s=all_reduce_time,
+        memory=device_memory(
+            layout,
+            strategies.micro_batch.astype(float),
+            workspace,
+            precision=precision,
+            optimizer=optimizer,
+            training=options.training,
+            reserve=options.memory_reserve,
+        ),
+        samples=samples,
+        flops_per_sample=layout.forward_flops * (3.0 if options.training else 1.0),
+    )
+
+
+def _gather_collective(per_gpus: Floats, strategies: Strategies) -> Floats:
+    """From (collectives, *gpus.shape) to the set's shape, by each strategy's collective."""
+    gpus, collective = strategies.gpus, strategies.collective
+    if collective.size == 1:
+        return per_gpus[int(collective.reshape(-1)[0])]
+    mesh = collective.ndim == 2 and collective.shape[1] == 1 and gpus.ndim == 1
+    if mesh and collective.shape[0] == len(strategies.collectives):
+        # The open mesh of a sweep: every collective, in order, by every plan.
+        return per_gpus[collective[:, 0]] if np.any(np.diff(collective[:, 0]) != 1) else per_gpus
+    columns = np.broadcast_arrays(collective, np.arange(gpus.size).reshape(gpus.shape))
+    return per_gpus.reshape(len(strategies.collectives), -1)[columns[0], columns[1]]
