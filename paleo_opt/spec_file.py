@@ -64,6 +64,8 @@ class Fields:
             else:
                 self._nodes[key] = value_node
                 self._lines[key] = line
+                # The value too: an argument of a template may come from an override, its field's name from the file.
+                source = source if source != file else place(value_node, file)[0]
                 if source != self.file:
                     self._overrides[key] = source
 
@@ -80,6 +82,15 @@ class Fields:
         """The line on which field ``name`` stands, or the mapping's own where it is missing."""
         return self._lines.get(name, self.line)
 
+    def file_of(self, name: str) -> str:
+        """The file of field ``name``, or the override that set it."""
+        return self._overrides.get(name, self.file)
+
+    def is_empty(self, name: str) -> bool:
+        """Whether field ``name`` is there without a value (``name:`` or ``name: null``)."""
+        node = self._nodes.get(name)
+        return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
     def node(self, name: str) -> yaml.Node | None:
         """The raw YAML node of a field (for values that may take several forms), marked as asked for."""
         self._asked.add(name)
@@ -89,9 +100,9 @@ class Fields:
 
     def problem(self, message: str, name: str | None = None, line: int | None = None) -> None:
         """Note that field ``name`` (or this mapping) is wrong."""
-        file = self._overrides.get(name or "", self.file)
         line = line or (self.line_of(name) if name else self.line)
-        self.problems.append(Problem(message, file, line, shown(self._join(name or ""), 300)))
+        where = shown(self._join(name or ""), 300)
+        self.problems.append(Problem(message, self.file_of(name or ""), line, where))
 
     def _join(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path and name else self.path or name
@@ -111,7 +122,7 @@ class Fields:
 
     def _take(self, name: str, default: Any, stand_in: Any, convert: Callable[[yaml.Node], Any]) -> Any:
         node = self.node(name)
-        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
+        if node is None or self.is_empty(name):
             if default is _REQUIRED:
                 self.problem("is missing" if node is None else "is empty", name)
                 return stand_in
@@ -122,6 +133,10 @@ class Fields:
             for problem in error.problems:
                 self.problem(problem.message, name)
             return stand_in if default is _REQUIRED else default
+
+    def value(self, name: str, convert: Callable[[yaml.Node], Any], default: Any = _REQUIRED) -> Any:
+        """A value of several forms, as ``convert`` reads it from its node; ``convert`` raises `SpecError`."""
+        return self._take(name, default, None, convert)
 
     def text(self, name: str, default: Any = _REQUIRED, choices: Iterable[str] | None = None) -> Any:
         """A word or sentence; where ``choices`` are given, one of them."""
@@ -153,8 +168,7 @@ class Fields:
             value = quantities.parse(node.value, dimension)
             if not (minimum < value <= maximum):
                 raise SpecError(
-                    f"is {shown(node.value)}; "
-                    f"expected above {minimum:g} and at most {maximum:g} (in base units)"
+                    f"is {shown(node.value)}; expected above {minimum:g} and at most {maximum:g} (in base units)"
                 )
             return value
 

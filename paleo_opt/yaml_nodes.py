@@ -95,9 +95,7 @@ def _bound_depth(root: yaml.Node, file: str) -> None:
         total += len(level)
         if total > MAX_NODES:
             raise _refused(f"more than {MAX_NODES:,} values", level[-1], file)
-        level = [
-            child for node in level if not isinstance(node, yaml.ScalarNode) for child in _children(node)
-        ]
+        level = [child for node in level if not isinstance(node, yaml.ScalarNode) for child in _children(node)]
         if not level:
             return
     raise _refused(_TOO_DEEP, level[0], file)
@@ -191,11 +189,7 @@ def _replaced(node: yaml.Node, field: str, value: yaml.Node, mark: yaml.Mark) ->
     best = ""
     for key, _ in node.value:
         name = str(key.value)
-        if (
-            len(name) > len(best)
-            and field.startswith(name)
-            and field[len(name) : len(name) + 1] in ("", ".", "[")
-        ):
+        if len(name) > len(best) and field.startswith(name) and field[len(name) : len(name) + 1] in ("", ".", "["):
             best = name
     if best:
         rest = field[len(best) :].removeprefix(".")

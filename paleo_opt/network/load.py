@@ -1,0 +1,180 @@
+"""Load a network from its YAML: `load_network`.
+
+The file is read with every mistake noted (`paleo_opt.spec_file`), its blocks are expanded to a flat list of layers
+(`paleo_opt.network.blocks`), and these are put in order and given their shapes (`paleo_opt.network.shapes`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Mapping
+
+from paleo_opt import catalog
+from paleo_opt.errors import SpecError, nearest
+from paleo_opt.network.blocks import INPUT, Entry, Expansion
+from paleo_opt.network.graph import Layer, Network, Shape, TrainingJob
+from paleo_opt.network.layer_fields import FIELDS, MAX_VALUE, Values, read_values
+from paleo_opt.network.shapes import infer
+from paleo_opt.spec_file import Fields, as_integer, as_text, read_spec
+from paleo_opt.yaml_nodes import shown
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop", "lars")
+_NO_OVERRIDES: Mapping[str, str] = {}
+
+
+def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES) -> Network:
+    """The network of a shipped or user's name, or of a YAML file.
+
+    ``overrides`` replace single fields of the file: ``{"layers.fc6.outputs": "2048", "input": "[128, 128, 3]"}``.
+
+    >>> load_network("vgg16").parameters
+    138357544
+
+    Raises:
+        SpecError: no such network, or all that is wrong in its file.
+    """
+    path = catalog.find("net", name_or_path)
+    given = name_or_path.endswith((".yaml", ".yml")) or os.sep in name_or_path
+    root = read_spec(path, overrides, name_or_path if given else str(path))
+
+    name = root.text("name")
+    if name and name != path.stem:
+        root.problem(f"is {shown(name)!r}; expected {path.stem!r}, as the file is called", "name")
+    description, source = root.text("description", ""), root.text("source", "")
+    input_shape = _input_shape(root)
+    expansion = Expansion(_defaults(root))
+    expansion.expand(root)
+    job_fields = root.fields("job", None)
+    job = None if job_fields is None else _job(job_fields)
+    root.finish()
+
+    layers = _shaped(_in_order(expansion, root), input_shape, root)
+    root.raise_problems()
+    return Network(name, description, source, root.file, input_shape, layers, job)
+
+
+def _input_shape(root: Fields) -> Shape:
+    """The input's shape, empty where the file's is wrong."""
+    shape: Shape = root.sequence("input", as_integer(1, MAX_VALUE))
+    if len(shape) > 3 or (not shape and "input" in root and not root.problems):
+        expected = "[height, width, channels], [steps, features], [steps] or [features]"
+        root.problem(f"has {len(shape)} sizes; expected {expected}", "input")
+        return ()
+    return shape
+
+
+def _defaults(root: Fields) -> dict[str, Values]:
+    fields = root.fields("defaults", None)
+    found: dict[str, Values] = {}
+    for kind, values in fields.items() if fields is not None else ():
+        if kind in FIELDS:
+            found[kind] = read_values(values, kind)
+        else:
+            fields.problem(f"is no type of layer{nearest(kind[:100], FIELDS)}", kind)
+    return found
+
+
+def _job(fields: Fields) -> TrainingJob:
+    dataset, target = fields.text("dataset"), fields.text("target")
+    dataset_samples = fields.integer("dataset_samples", minimum=1)
+    optimizer = fields.text("optimizer", choices=OPTIMIZERS)
+    epochs = fields.number("epochs", None, 1e-6, 1e6)
+    samples = fields.number("samples_to_target", None, 1.0, 1e18)
+    if ("epochs" in fields) == ("samples_to_target" in fields):
+        given = "both are" if "epochs" in fields else "neither is"
+        fields.problem(f"needs either epochs or samples_to_target; {given} given")
+    max_global_batch = fields.integer("max_global_batch", minimum=1, maximum=MAX_VALUE)
+    critical_batch = fields.number("critical_batch", None, 1.0, 1e12)
+    sources = fields.sequence("sources", as_text())
+    if "sources" in fields and not sources:
+        fields.problem("has none; expected at least one: where the numbers were published", "sources")
+    fields.finish()
+    return TrainingJob(
+        dataset=dataset,
+        dataset_samples=dataset_samples,
+        optimizer=optimizer,
+        samples_to_target=samples or (epochs or 1.0) * dataset_samples,
+        max_global_batch=max_global_batch,
+        critical_batch=critical_batch,
+        target=target,
+        sources=sources,
+    )
+
+
+def _in_order(expansion: Expansion, root: Fields) -> list[tuple[Entry, tuple[str, ...]]]:
+    """Every layer with the layers it reads, each after them: in the file's order where that is one.
+
+    A parent that does not exist is the empty name. The layers of a cycle, and what reads them, are left out.
+    """
+    entries = [(entry, tuple(map(expansion.layer_of, entry.parents))) for entry in expansion.entries]
+    placed = {INPUT, ""}
+    for entry, parents in entries:
+        if not placed.issuperset(parents):
+            return _sorted(entries, root)
+        placed.add(entry.name)
+    return entries
+
+
+def _sorted(entries: list[tuple[Entry, tuple[str, ...]]], root: Fields) -> list[tuple[Entry, tuple[str, ...]]]:
+    position = {entry.name: index for index, (entry, _) in enumerate(entries)}
+    readers: dict[str, list[int]] = {}
+    waiting: list[int] = []
+    for index, (_, parents) in enumerate(entries):
+        unplaced = {parent for parent in parents if parent in position}
+        waiting.append(len(unplaced))
+        for parent in unplaced:
+            readers.setdefault(parent, []).append(index)
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    ordered = []
+    while ready:
+        # The first in the file of those that can come next.
+        index = heapq.heappop(ready)
+        ordered.append(entries[index])
+        for reader in readers.get(entries[index][0].name, ()):
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, reader)
+    left = {entries[index][0].name: entries[index] for index, count in enumerate(waiting) if count}
+    _name_cycles(left)
+    return ordered
+
+
+def _name_cycles(left: dict[str, tuple[Entry, tuple[str, ...]]]) -> None:
+    """Note the cycles among layers that could not be put in order: each of them reads another one."""
+    seen: set[str] = set()
+    for start in left:
+        path: dict[str, None] = {}
+        name = start
+        while name not in seen and name not in path:
+            path[name] = None
+            name = next(parent for parent in left[name][1] if parent in left)
+        if name in path:
+            # Parents were followed; the data flows the other way.
+            back = list(path)[list(path).index(name) :]
+            cycle = [name, *reversed(back)]
+            listed = cycle if len(cycle) <= 12 else [*cycle[:6], "...", *cycle[-6:]]
+            left[name][0].problem(f"is in a cycle: {shown(' -> '.join(listed), 1000)}", "parents")
+        seen.update(path)
+
+
+def _shaped(entries: list[tuple[Entry, tuple[str, ...]]], input_shape: Shape, root: Fields) -> tuple[Layer, ...]:
+    """The layers with their shapes, the network's input first. Past a mistake nothing is inferred."""
+    line = root.line_of("input")
+    layers = [Layer(INPUT, "Input", (), (), input_shape, line=line)]
+    shapes: dict[str, Shape] = {INPUT: input_shape} if input_shape else {}
+    for entry, parents in entries:
+        text = entry.text
+        if not text.sound or not all(parent in shapes for parent in parents):
+            continue
+        try:
+            inputs = tuple(shapes[parent] for parent in parents)
+            layer = infer(entry.name, text.type, parents, inputs, text.values, text.fields.line)
+        except SpecError as error:
+            for problem in error.problems:
+                entry.problem(problem.message, problem.field)
+            continue
+        shapes[entry.name] = layer.output_shape
+        layers.append(layer)
+    assert root.problems or len(layers) == len(entries) + 1, "a layer was left out without a reason"
+    return tuple(layers)
