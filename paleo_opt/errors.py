@@ -1,8 +1,8 @@
 """The errors a caller can meet.
 
-    PaleoOptError
-    ├── SpecError          a spec file or option is wrong; every problem found, one line each   (exit code 2)
-    └── InfeasibleError    nothing in the space satisfies memory and budgets                     (exit code 1)
+PaleoOptError
+├── SpecError          a spec file or option is wrong; every problem found, one line each   (exit code 2)
+└── InfeasibleError    nothing in the space satisfies memory and budgets                     (exit code 1)
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ class SpecError(PaleoOptError):
     def __init__(self, problems: Iterable[Problem] | Problem | str) -> None:
         if isinstance(problems, str):
             problems = Problem(problems)
-        self.problems: tuple[Problem, ...] = (
-            (problems,) if isinstance(problems, Problem) else tuple(problems)
-        )
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

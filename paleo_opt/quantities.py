@@ -46,7 +46,9 @@ _QUANTITY = re.compile(rf"\s*(\$?)\s*({_NUMBER})\s*(\S*)\s*")
 def _split(text: str) -> tuple[float, str]:
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise SpecError(f"{text!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h")
+        raise SpecError(
+            f"{text!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h"
+        )
     dollar, number, unit = match.groups()
     if dollar and unit:
         raise SpecError(f"{text!r} has two units, '$' and {unit!r}")
@@ -88,7 +90,9 @@ def parse_budget(text: str) -> tuple[str, float]:
     valid = [name for dimension in dimensions for name in UNITS[dimension]]
     hint = nearest(unit, valid) if unit else ""
     what = f"has the unknown unit {unit!r}" if unit else "has no unit"
-    raise SpecError(f"budget {text!r} {what}{hint}; expected GPUs, money, time or energy: 64gpus, $5000, 36h, 200kWh")
+    raise SpecError(
+        f"budget {text!r} {what}{hint}; expected GPUs, money, time or energy: 64gpus, $5000, 36h, 200kWh"
+    )
 
 
 def _significant(value: float, digits: int = 3) -> str:

@@ -1,0 +1,1 @@
+"""From strategies to what they cost."""

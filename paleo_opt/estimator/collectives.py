@@ -14,7 +14,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from paleo_opt.hardware.cluster import Cluster
 
 Floats = NDArray[np.float64]
-Times = Callable[[Floats, Any, Any], Floats]
+Times = Callable[[Floats, Floats, Floats], Floats]
 
 
 def _rounds(workers: Floats) -> Floats:
@@ -31,57 +30,57 @@ def _rounds(workers: Floats) -> Floats:
     return rounds
 
 
-def one_to_all(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def one_to_all(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Parameter server, bound by the master's link: 2 (K - 1) (T + α) [2]."""
     return 2.0 * (workers - 1.0) * (transfer + latency)
 
 
-def tree_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def tree_all_reduce(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Binomial tree, up and down: 2 ⌈log2 K⌉ (T + α) [2]."""
     return 2.0 * _rounds(workers) * (transfer + latency)
 
 
-def butterfly_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def butterfly_all_reduce(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Butterfly (recursive doubling): ⌈log2 K⌉ (T + α) [2]."""
     return _rounds(workers) * (transfer + latency)
 
 
-def ring_all_reduce(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def ring_all_reduce(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Ring: 2 (K - 1)/K T + 2 (K - 1) α [3]."""
     return 2.0 * (workers - 1.0) / workers * transfer + 2.0 * (workers - 1.0) * latency
 
 
-def double_binary_tree(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def double_binary_tree(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Two pipelined trees, each half of the message: 2 T + 2 ⌈log2 K⌉ α [4]; nothing for one worker."""
     return np.where(workers > 1, 2.0 * transfer + 2.0 * _rounds(workers) * latency, 0.0)
 
 
-def recursive_halving_doubling(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def recursive_halving_doubling(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Rabenseifner: reduce-scatter by halving, all-gather by doubling: 2 (K - 1)/K T + 2 ⌈log2 K⌉ α [1]."""
     return 2.0 * (workers - 1.0) / workers * transfer + 2.0 * _rounds(workers) * latency
 
 
-def in_network(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def in_network(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Reduction in the switch (SHARP): T + 2 α [5]; nothing for one worker."""
     return np.where(workers > 1, transfer + 2.0 * latency, 0.0)
 
 
-def reduce_scatter(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def reduce_scatter(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Ring reduce-scatter: (K - 1)/K T + (K - 1) α [3]."""
     return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
 
 
-def all_gather(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def all_gather(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Ring all-gather of a message of n bytes in all: (K - 1)/K T + (K - 1) α [1]."""
     return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
 
 
-def all_to_all(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def all_to_all(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """Pairwise exchange of n bytes per worker: (K - 1)/K T + (K - 1) α [1]."""
     return (workers - 1.0) / workers * transfer + (workers - 1.0) * latency
 
 
-def point_to_point(workers: Floats, transfer: Any, latency: Any) -> Floats:
+def point_to_point(workers: Floats, transfer: Floats, latency: Floats) -> Floats:
     """One message to one neighbour: T + α; nothing for one worker."""
     return np.where(workers > 1, transfer + latency, 0.0)
 
@@ -102,9 +101,9 @@ PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
 
 
 def slowest_link(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
-    """Bandwidth [bytes/s] and latency [s] that bound a path through ``workers`` devices, packed onto as few nodes as can be.
+    """Bandwidth [bytes/s] and latency [s] that bound a path through ``workers`` devices on as few nodes as can be.
 
-    The slowest bandwidth and the largest latency of the levels that the workers span.
+    They are the slowest bandwidth and the largest latency of the levels that the workers span.
     """
     bandwidth = np.full(workers.shape, cluster.levels[0].bandwidth)
     latency = np.full(workers.shape, cluster.levels[0].latency)
@@ -118,7 +117,7 @@ def slowest_link(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
     return bandwidth, latency
 
 
-def hierarchical(cluster: Cluster, workers: Floats, size: Any, ppp_comm: float) -> Floats:
+def hierarchical(cluster: Cluster, workers: Floats, size: Floats | float, ppp_comm: float) -> Floats:
     """Reduce-scatter inside the node, ring all-reduce of 1/G between nodes, all-gather inside [seconds].
 
     Each of the G devices of a node sends its share over 1/G of the node's connection, so between the nodes the whole
@@ -128,17 +127,17 @@ def hierarchical(cluster: Cluster, workers: Floats, size: Any, ppp_comm: float) 
     nodes = np.ceil(workers / cluster.devices_per_node)
     inner = cluster.levels[0]
     bandwidth, latency = slowest_link(cluster, workers)
-    transfer = size / (ppp_comm * inner.bandwidth)
+    transfer = np.asarray(size / (ppp_comm * inner.bandwidth))
     between = size / (ppp_comm * bandwidth)
     return (
-        reduce_scatter(inside, transfer, inner.latency)
-        + all_gather(inside, transfer, inner.latency)
+        reduce_scatter(inside, transfer, np.asarray(inner.latency))
+        + all_gather(inside, transfer, np.asarray(inner.latency))
         + ring_all_reduce(nodes, between, latency)
     )
 
 
 def all_reduce(
-    collectives: Sequence[str], cluster: Cluster, workers: Floats, size: Any, ppp_comm: float
+    collectives: Sequence[str], cluster: Cluster, workers: Floats, size: Floats | float, ppp_comm: float
 ) -> Floats:
     """Time of an all-reduce of ``size`` bytes [s], per collective and number of workers.
 

@@ -1,7 +1,7 @@
 """Computation time under the PALEO model (2017): arithmetic at a share of peak, plus memory traffic at the same share.
 
-T(layer) = R(parents) + C + W, with C = FLOPs / (PPP · peak) and R, W = bytes / (PPP · memory bandwidth); every nonzero term lasts
-at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of the sum.
+T(layer) = R(parents) + C + W, with C = FLOPs / (PPP · peak) and R, W = bytes / (PPP · memory bandwidth); every nonzero
+term lasts at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of the sum.
 
 Reference: Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.
 """
@@ -58,10 +58,8 @@ class LayerTimes:
     workspace: Floats
 
 
-def _segment_times(
-    terms: Floats, starts: NDArray[np.intp], batch: Floats, rate: float, clock: float
-) -> Floats:
-    """Σ repeats · max(clock, (fixed + per_sample · n) / rate) over the terms of each segment. Shape (segments, batches)."""
+def _segment_times(terms: Floats, starts: NDArray[np.intp], batch: Floats, rate: float, clock: float) -> Floats:
+    """Σ repeats · max(clock, (fixed + per_sample · n) / rate) over each segment's terms. Shape (segments, batches)."""
     fixed, per_sample, repeats = terms
     times = per_sample[:, None] * batch
     times += fixed[:, None]
@@ -86,12 +84,8 @@ def layer_times(
         pipelined: Judge an algorithm by max(C, M) instead of C + M.
     """
     shape = (*terms.shape, batch.size)
-    compute = _segment_times(terms.compute, terms.compute_start, batch, rates.flops, rates.clock).reshape(
-        shape
-    )
-    memory = _segment_times(terms.memory, terms.memory_start, batch, rates.elements, rates.clock).reshape(
-        shape
-    )
+    compute = _segment_times(terms.compute, terms.compute_start, batch, rates.flops, rates.clock).reshape(shape)
+    memory = _segment_times(terms.memory, terms.memory_start, batch, rates.elements, rates.clock).reshape(shape)
     if shape[0] == 1:
         # GEMM alone: no choice, no workspace.
         chosen = np.zeros(shape[1:], dtype=np.intp)
@@ -129,7 +123,7 @@ def pass_times(times: LayerTimes, count: Floats, pipelined: bool) -> tuple[Float
 
 
 def update_time(parameters: Floats | float, device: Device, pipelined: bool) -> Floats:
-    """Time of the optimizer's update [s]: 2 FLOPs a parameter in fp32 and three passes over the parameters, at the full peak.
+    """Time of the optimizer's update [s]: 2 FLOPs a parameter in fp32, three passes over the parameters, full peak.
 
     PALEO charges the update no platform percent of peak; its three passes are read, read the gradient, write.
     """

@@ -1,7 +1,7 @@
 r"""What one two-dimensional convolution costs, by algorithm: FLOPs, elements moved, workspace.
 
-Every quantity is linear in the batch n, so a cost is a list of `Term`: ``repeats`` times (``fixed`` + ``per_sample`` · n) FLOPs
-or elements, each at least one device clock (PALEO's floor). The gradients are convolutions too
+Every quantity is linear in the batch n, so a cost is a list of `Term`: ``repeats`` times (``fixed`` + ``per_sample``
+· n) FLOPs or elements, each at least one device clock (PALEO's floor). The gradients are convolutions too
 (PALEO, section 4.1), so the same four functions serve the three passes.
 
 References:
@@ -93,7 +93,7 @@ class Convolution:
         return Term(value, 0.0, repeats) if self.batch_is_summed else Term(0.0, value, repeats)
 
 
-# -- the three passes of a layer ------------------------------------------------------------------------------------------
+# -- the three passes of a layer ---------------------------------------------------------------------------------
 
 
 def forward(layer: Layer, outputs: int) -> Convolution:
@@ -173,7 +173,7 @@ def filter_gradient(layer: Layer, outputs: int) -> Convolution:
     )
 
 
-# -- the algorithms -------------------------------------------------------------------------------------------------------
+# -- the algorithms ----------------------------------------------------------------------------------------------
 
 
 def _products(conv: Convolution) -> float:

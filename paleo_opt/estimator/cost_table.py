@@ -1,7 +1,7 @@
 """A network compiled into arrays: what its distinct layers cost, as linear functions of the micro-batch.
 
-`compile_network` is called once per network. A `CostTable` then gives, for each layout of splits, `Terms`: flat
-arrays in which every FLOP count and every transfer of every pass is ``repeats · max(clock, (fixed + per_sample · n) / rate)``.
+`compile_network` is called once per network. A `CostTable` then gives, for each layout of splits, `Terms`: flat arrays
+in which every FLOP count and transfer of every pass is ``repeats · max(clock, (fixed + per_sample · n) / rate)``.
 Layers that cost the same (the 50 blocks of a ResNet) are one row with a count.
 """
 
@@ -59,9 +59,7 @@ def _flatten(segments: Sequence[tuple[Term, ...]]) -> tuple[Floats, NDArray[np.i
     starts = []
     for terms in segments:
         starts.append(len(rows))
-        rows.extend(
-            (term.fixed, term.per_sample, term.repeats) for term in terms if term.fixed or term.per_sample
-        )
+        rows.extend((term.fixed, term.per_sample, term.repeats) for term in terms if term.fixed or term.per_sample)
         if len(rows) == starts[-1]:
             rows.append((0.0, 0.0, 0.0))
     return np.array(rows).T.copy(), np.array(starts, dtype=np.intp)
@@ -97,9 +95,7 @@ def _terms(layers: Sequence[tuple[int, Layer]], parts: int, algorithms: Sequence
     present = [cost or NOTHING for cost in costs]
     compute, compute_start = _flatten([cost.compute for cost in present])
     memory, memory_start = _flatten([cost.memory for cost in present])
-    workspace = np.array(
-        [[cost.workspace.fixed for cost in present], [cost.workspace.per_sample for cost in present]]
-    )
+    workspace = np.array([[cost.workspace.fixed for cost in present], [cost.workspace.per_sample for cost in present]])
     return Terms(
         members=tuple(tuple(indices) for indices in distinct.values()),
         count=np.array([len(indices) for indices in distinct.values()], dtype=float),
@@ -147,7 +143,7 @@ class Layout:
         divided: Terms of one device's share of the split layers.
         replicated_fetches: What replicated layers read from other devices.
         divided_fetches: What split layers read from other devices.
-        entry_elements: Output elements per sample of the layer that the first split layer reads (0 without split layers).
+        entry_elements: Elements per sample that the first split layer reads (0 without split layers).
         replicated_parameters: Parameters of the replicated layers.
         divided_parameters: Parameters of the split layers, over all devices.
         activations: Elements per sample that one device keeps for the backward pass.
@@ -201,7 +197,7 @@ class CostTable:
         Args:
             split: ``data`` (every layer replicated), ``hybrid`` (the layers marked ``split: model`` are divided) or
                 ``model`` (every layer is divided).
-            tensor: Devices that divide a split layer's outputs, at least 1; more than a layer has outputs leaves some idle.
+            tensor: Devices that divide a split layer's outputs; more than it has outputs leaves some idle.
 
         Raises:
             SpecError: an unknown split, or ``hybrid`` for a network without marked layers.
@@ -210,9 +206,7 @@ class CostTable:
             split = "data"
         if split not in self.splits:
             what = (
-                "marks no layer `split: model`, so it has no hybrid split"
-                if split == "hybrid"
-                else "has no such split"
+                "marks no layer `split: model`, so it has no hybrid split" if split == "hybrid" else "has no such split"
             )
             hint = "" if split == "hybrid" else nearest(split, self.splits)
             raise SpecError(f"split {split!r}: {self.network.name} {what}{hint}")
@@ -226,8 +220,8 @@ def compile_network(network: Network, conv_algorithm: str = "gemm") -> CostTable
 
     Args:
         network: With shapes.
-        conv_algorithm: ``gemm``; ``fft``, ``fft_tiled`` or ``winograd`` wherever it applies and its workspace fits (GEMM
-            elsewhere); or ``auto`` for the fastest that fits.
+        conv_algorithm: ``gemm``; ``fft``, ``fft_tiled`` or ``winograd`` wherever it applies and its workspace fits
+            (GEMM elsewhere); or ``auto`` for the fastest that fits.
 
     Raises:
         SpecError: an unknown algorithm.

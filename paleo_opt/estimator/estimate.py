@@ -1,13 +1,14 @@
 """From strategies to what they cost: step time and its parts, memory, time, money and energy to the target.
 
-One function, `estimate`, for one strategy or ten million: a single strategy is the case n = 1. Quantities that depend on few columns
-are computed once per distinct value and gathered, and every field keeps the smallest shape that broadcasts to the set.
+One function, `estimate`, for one strategy or ten million: a single strategy is the case n = 1. Quantities that depend
+on few columns are computed once per distinct value and gathered, and every field keeps the smallest shape that
+broadcasts to the set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -148,7 +149,7 @@ class Estimates:
 
     @cached_property
     def energy_kwh(self) -> Floats:
-        """Devices at their full power (TDP) for the whole time [kWh]; NaN where it is not published. Raises as `steps`."""
+        """Devices at full power (TDP) for the whole time [kWh]; NaN where none is published. Raises as `steps`."""
         power = self.strategies.cluster.device.power
         rate = self.strategies.gpus * (np.nan if power is None else power / 3.6e6)
         return rate * self.time_to_target_s
@@ -161,27 +162,57 @@ class Estimates:
         return use
 
 
-def _per_value(values: Integers, function: Callable[[Floats], Floats]) -> Floats:
-    """``function`` of each distinct positive integer in ``values``, gathered to their shape along the last axis.
+class Memo:
+    """Values of a function of a positive integer, kept for the next tile of the same block.
 
-    ``function`` maps shape (k,) to (..., k). Small arrays are evaluated as they are.
+    A sweep evaluates one block in tiles; what depends on the micro-batch or on the number of GPUs alone is the same
+    in all of them. The table is dense: both are small integers.
     """
-    flat = values.reshape(-1)
-    if flat.size < 32:
-        result = function(flat.astype(float))
-        return result.reshape(*result.shape[:-1], *values.shape)
-    highest = int(flat.max())
-    present = np.zeros(highest + 1, dtype=bool)
-    present[flat] = True
-    distinct = np.flatnonzero(present)
-    place = np.empty(highest + 1, dtype=np.intp)
-    place[distinct] = np.arange(distinct.size)
-    result = function(distinct.astype(float))
-    return result[..., place[flat]].reshape(*result.shape[:-1], *values.shape)
+
+    def __init__(self) -> None:
+        self._table = np.zeros((0, 0))
+        self._known = np.zeros(0, dtype=bool)
+
+    def gather(self, values: Integers, function: Callable[[Floats], Floats]) -> Floats:
+        """``function`` at each of ``values``; it maps shape (k,) to (rows, k). Shape (rows, *values.shape)."""
+        flat = values.reshape(-1)
+        size = int(flat.max()) + 1
+        if size > self._known.size:
+            self._known = np.pad(self._known, (0, size - self._known.size))
+        if not self._known[flat].all():
+            wanted = np.zeros(self._known.size, dtype=bool)
+            wanted[flat] = True
+            missing = np.flatnonzero(wanted & ~self._known)
+            found = function(missing.astype(float))
+            table = np.zeros((found.shape[0], self._known.size))
+            table[: self._table.shape[0], : self._table.shape[1]] = self._table
+            table[:, missing] = found
+            self._table = table
+            self._known[missing] = True
+        return np.take(self._table, flat, axis=1).reshape(-1, *values.shape)
+
+
+@dataclass(frozen=True)
+class Memos:
+    """What `estimate` keeps between tiles of one block: same table, cluster, precision, split, collectives, options."""
+
+    local: Memo = field(default_factory=Memo)
+    all_reduce: Memo = field(default_factory=Memo)
+
+
+def _evaluate(values: Integers, function: Callable[[Floats], Floats], memo: Memo | None) -> Floats:
+    """``function`` at each of ``values``, once per distinct value where they are many. Shape (rows, *values.shape)."""
+    if memo is None and values.size < 32:
+        result = function(values.reshape(-1).astype(float))
+        return result.reshape(-1, *values.shape)
+    return (memo or Memo()).gather(values, function)
 
 
 def estimate(
-    table: CostTable, strategies: Strategies | Strategy, options: Options | None = None
+    table: CostTable,
+    strategies: Strategies | Strategy,
+    options: Options | None = None,
+    memos: Memos | None = None,
 ) -> Estimates:
     """Estimate a set of strategies.
 
@@ -189,6 +220,7 @@ def estimate(
         table: The compiled network.
         strategies: A set on one cluster, or a single strategy.
         options: The model's constants.
+        memos: Kept between calls for tiles of one block; leave out otherwise.
 
     Returns:
         Estimates whose fields broadcast to the shape of the set; shape (1,) for a single strategy.
@@ -225,7 +257,7 @@ def estimate(
         backward = times.backward + times.divided_backward
         return np.stack([forward, backward, times.fetch, times.workspace])
 
-    forward, backward, fetch, workspace = _per_value(strategies.micro_batch, local)
+    forward, backward, fetch, workspace = _evaluate(strategies.micro_batch, local, memos.local if memos else None)
     accumulation = strategies.accumulation
     gradient_bytes = max(element, 2.0)
 
@@ -239,7 +271,7 @@ def estimate(
         return whole + all_reduce(strategies.collectives, cluster, gpus / layout.tensor, share, ppp_comm)
 
     if options.training:
-        per_gpus = _per_value(strategies.gpus, synchronize)
+        per_gpus = _evaluate(strategies.gpus, synchronize, memos.all_reduce if memos else None)
         all_reduce_time = _gather_collective(per_gpus, strategies)
         update = update_time(layout.replicated_parameters, device, options.pipelined)
         if layout.tensor > 1:
@@ -279,13 +311,14 @@ def estimate(
 
 
 def _gather_collective(per_gpus: Floats, strategies: Strategies) -> Floats:
-    """From (collectives, *gpus.shape) to the set's shape, by each strategy's collective."""
+    """From (collectives, *gpus.shape) to each strategy's own collective."""
     gpus, collective = strategies.gpus, strategies.collective
     if collective.size == 1:
-        return per_gpus[int(collective.reshape(-1)[0])]
-    mesh = collective.ndim == 2 and collective.shape[1] == 1 and gpus.ndim == 1
-    if mesh and collective.shape[0] == len(strategies.collectives):
-        # The open mesh of a sweep: every collective, in order, by every plan.
-        return per_gpus[collective[:, 0]] if np.any(np.diff(collective[:, 0]) != 1) else per_gpus
-    columns = np.broadcast_arrays(collective, np.arange(gpus.size).reshape(gpus.shape))
-    return per_gpus.reshape(len(strategies.collectives), -1)[columns[0], columns[1]]
+        chosen: Floats = per_gpus[int(collective.reshape(-1)[0])]
+        return chosen
+    every = np.arange(len(strategies.collectives))
+    if gpus.ndim == 1 and collective.shape == (every.size, 1) and (collective[:, 0] == every).all():
+        return per_gpus  # the open mesh of a sweep: every collective, in order, by every plan
+    which, where = np.broadcast_arrays(collective, np.arange(gpus.size).reshape(gpus.shape))
+    picked: Floats = per_gpus.reshape(every.size, -1)[which, where]
+    return picked

@@ -1,8 +1,8 @@
 """What one layer costs in each pass, for the share of its outputs that one device computes.
 
 The three passes are forward, the gradient with respect to the data, and the gradient with respect to the filter
-(weights). Conventions are those of the published PALEO (ICLR 2017): activations and biases cost nothing, Concatenate, Softmax
-and reshaping cost nothing, and there is no gradient with respect to the network's input.
+(weights). Conventions are those of the published PALEO (ICLR 2017): activations and biases cost nothing, Concatenate,
+Softmax and reshaping cost nothing, and there is no gradient with respect to the network's input.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def layer_passes(layer: Layer, parts: int, algorithm: str) -> Passes:
         cost = _elementwise(0.0, layer.input_size / parts, layer.output_size / parts)
         passes = (cost, cost, NOTHING)
     elif layer.type == "Embedding":
-        rows = _elementwise(0.0, layer.output_size / parts, layer.output_size / parts)
-        passes = (rows, NOTHING, rows)
+        lookup = _elementwise(0.0, layer.output_size / parts, layer.output_size / parts)
+        passes = (lookup, NOTHING, lookup)
     else:
         passes = (NOTHING, NOTHING, NOTHING)
     if layer.parents == ("data",):

@@ -1,4 +1,4 @@
-"""Memory per device: parameters, gradients, optimizer state, activations, workspace, and what the platform keeps for itself.
+"""Memory per device: parameters, gradients, optimizer state, activations, workspace, and the platform's reserve.
 
 Mixed precision follows Micikevicius et al. (arXiv:1710.03740) and the accounting of ZeRO (Rajbhandari et al.,
 arXiv:1910.02054, section 3.1): half-precision weights and gradients, and an fp32 master copy in the optimizer state.
@@ -33,14 +33,7 @@ class Memory:
     @property
     def total(self) -> Floats:
         """Bytes in all."""
-        return (
-            self.parameters
-            + self.gradients
-            + self.optimizer
-            + self.activations
-            + self.workspace
-            + self.reserve
-        )
+        return self.parameters + self.gradients + self.optimizer + self.activations + self.workspace + self.reserve
 
 
 def device_memory(

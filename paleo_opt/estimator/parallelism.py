@@ -1,7 +1,7 @@
 """Time of one micro-batch's forward and backward pass under a layout of splits (PALEO, section 4.2 and 5.3).
 
-Replicated layers run on every worker with its own samples. Split layers divide their outputs over ``tensor`` devices and
-read what they need of the others' shares: a fetch, one message per device. In the hybrid layout ("One weird
+Replicated layers run on every worker with its own samples. Split layers divide their outputs over ``tensor`` devices
+and read what they need of the others' shares: a fetch, one message per device. In the hybrid layout ("One weird
 trick": convolutions data-parallel, fully connected layers model-parallel) the split layers run once for each worker's
 samples, and all but one of the fetches of the samples are hidden behind that work.
 
@@ -68,9 +68,7 @@ def _slowdowns(kind: str, tensor: int, group: int | None) -> list[float]:
 
     if kind == "collect":
         return messages(0, range(tensor))
-    per_device = [
-        messages(device, [s for s in range(tensor) if s != device]) for device in range(0, tensor, group)
-    ]
+    per_device = [messages(device, [s for s in range(tensor) if s != device]) for device in range(0, tensor, group)]
     per_device.append(messages(tensor - 1, range(tensor - 1)))
     return max(per_device, key=sum)
 
@@ -93,9 +91,7 @@ def _fetch_time(
     for kind in ("entry", "gather", "collect"):
         sizes = np.array([fetch.elements for fetch in fetches if fetch.kind == kind])
         if sizes.size:
-            slowdowns, repeats = np.unique(
-                _slowdowns(kind, layout.tensor, cluster.fetch_group), return_counts=True
-            )
+            slowdowns, repeats = np.unique(_slowdowns(kind, layout.tensor, cluster.fetch_group), return_counts=True)
             transfer = sizes[:, None, None] * slowdowns[:, None] * batch / rate
             messages = np.maximum(transfer, clock) + float(latency[0])
             total += (messages * repeats[:, None]).sum(axis=(0, 1))

@@ -113,9 +113,8 @@ class Strategy:
             problems.append(f"collective {self.collective!r}{nearest(self.collective, COLLECTIVES)}")
         if self.precision not in device.peak:
             problems.append(f"{device.name} has no peak in {self.precision}; it has {', '.join(device.peak)}")
-        for name in ("gpus", "micro_batch", "accumulation", "tensor"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} must be at least 1, not {getattr(self, name)}")
+        counts = {name: getattr(self, name) for name in ("gpus", "micro_batch", "accumulation", "tensor")}
+        problems += [f"{name} must be at least 1, not {count}" for name, count in counts.items() if count < 1]
         if not problems and self.gpus % self.tensor:
             problems.append(f"tensor {self.tensor} does not divide {self.gpus} GPUs")
         limit = self.cluster.max_devices
