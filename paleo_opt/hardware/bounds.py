@@ -11,7 +11,7 @@ from typing import Any
 from paleo_opt import quantities
 from paleo_opt.spec_file import Fields
 
-#: By kind of quantity: its dimension, and the least and the most that is plausible. Wide enough for any machine
+#: By kind of quantity: its dimension, and the least and the most that is plausible: wide enough for machines
 #: of 2010-2040, narrow enough to catch a wrong prefix.
 BOUNDS = {
     "peak": ("flops", "1GFLOP/s", "1000PFLOP/s"),

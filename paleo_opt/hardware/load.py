@@ -188,7 +188,7 @@ def _over_link(path: Path, device_name: str, overrides: Mapping[str, str]) -> Cl
 
 
 def _referenced(fields: Fields, field: str, load: Callable[[str], Any]) -> Any:
-    """What ``load`` makes of the name in ``field``, or None, its problems noted; a path may be beside the file."""
+    """What ``load`` makes of the name (or path beside this file) in ``field``; None, with problems, where wrong."""
     noted = len(fields.problems)
     name: str = fields.text(field)
     if len(fields.problems) > noted:
@@ -243,7 +243,7 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
 
 
 def _level(fields: Fields) -> Level:
-    """One level: ``count`` links side by side; a bandwidth or latency given in place comes before the link's."""
+    """One level: ``count`` links side by side; a bandwidth or latency in place comes before the link's."""
     default: dict[str, dict[str, Any]] = {"bandwidth": {}, "latency": {}}
     count = fields.integer("count", 1, 1, 100_000)
     if "link" in fields:
