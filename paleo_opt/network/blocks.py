@@ -13,12 +13,14 @@ import yaml
 
 from paleo_opt.errors import Problem, SpecError, nearest
 from paleo_opt.network.layer_fields import BUILT_IN, FIELDS, REQUIRED, Values, read_values
+from paleo_opt.network.templates import Body, Templates, check_endpoint, last_line
 from paleo_opt.spec_file import Fields, as_text
-from paleo_opt.yaml_nodes import place, shown
+from paleo_opt.yaml_nodes import shown
 
 MAX_LAYERS = 20_000
 MAX_BLOCK_DEPTH = 40
 MAX_NAME = 200
+MAX_CONNECTIONS = 200_000
 #: The name of the network's input, and what a block calls its own parents.
 INPUT, BLOCK_INPUT = "data", "@input"
 
@@ -56,14 +58,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Template:
-    parameters: tuple[str, ...]
-    endpoint: str
-    layers: yaml.Node | None
-    sound: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Scope:
     """Where names are looked up: the prefix of a block's layers, what its ``@input`` is, and how it was reached."""
 
@@ -89,12 +83,13 @@ class Expansion:
 
     defaults: dict[str, Values]
     entries: list[Entry] = field(default_factory=list)
-    _templates: dict[str, _Template] = field(default_factory=dict)
+    _templates: Templates = field(default_factory=Templates)
     _stands_for: dict[str, str] = field(default_factory=dict)
     _lines: dict[str, int] = field(default_factory=dict)
     _references: list[_Reference] = field(default_factory=list)
     _texts: dict[int, tuple[yaml.Node, LayerText]] = field(default_factory=dict)
     _reused: set[tuple[int, int]] = field(default_factory=set)
+    _connections: int = 0
 
     # -- what callers ask ----------------------------------------------------------------------------------
 
@@ -102,11 +97,12 @@ class Expansion:
         """Read ``blocks`` and ``layers``; problems are noted in ``root``.
 
         Raises:
-            SpecError: more than `MAX_LAYERS` layers, or blocks nested deeper than `MAX_BLOCK_DEPTH`.
+            SpecError: more than `MAX_LAYERS` layers or `MAX_CONNECTIONS` parents, or blocks nested deeper than
+                `MAX_BLOCK_DEPTH`.
         """
         blocks = root.fields("blocks", None)
         if blocks is not None:
-            self._read_templates(blocks)
+            self._templates.read(blocks)
         layers = root.fields("layers")
         self._lines[INPUT] = root.line_of("input")
         if "layers" in root and not layers.names():
@@ -121,28 +117,6 @@ class Expansion:
         while name in self._stands_for:
             name = self._stands_for[name]
         return name if name in self._lines else ""
-
-    # -- templates -----------------------------------------------------------------------------------------
-
-    def _read_templates(self, blocks: Fields) -> None:
-        for name, fields in blocks.items():
-            before = len(fields.problems)
-            parameters = fields.sequence("parameters", as_text(), ())
-            endpoint = fields.text("endpoint", "")
-            node = fields.node("layers")
-            layers = fields.fields("layers")
-            if node is not None:
-                self._reused.add((fields.line, _last_line(node)))
-                for scalar in _scalars(node):
-                    used = scalar.value[1:]
-                    if scalar.value.startswith("$") and used not in parameters:
-                        hint = nearest(used[:100], parameters)
-                        line = place(scalar, fields.file)[1]
-                        fields.problem(f"uses ${shown(used)}, which is no parameter{hint}", "layers", line)
-                _check_endpoint(fields, endpoint, layers.names())
-            fields.finish()
-            sound = len(fields.problems) == before
-            self._templates[name] = _Template(parameters, endpoint, node, sound)
 
     # -- layers --------------------------------------------------------------------------------------------
 
@@ -220,6 +194,12 @@ class Expansion:
                 full = scope.prefix + written
                 self._references.append(_Reference(full, written, text.fields, siblings))
                 parents.append(full)
+        # A block's parents multiply through blocks that read their @input twice.
+        self._connections += len(parents)
+        if self._connections > MAX_CONNECTIONS:
+            fields = text.fields
+            message = f"more than {MAX_CONNECTIONS:,} connections between layers"
+            raise SpecError(Problem(message, fields.file, fields.line_of("parents"), fields.path))
         return tuple(parents)
 
     def _check_references(self) -> None:
@@ -245,7 +225,7 @@ class Expansion:
         before = len(fields.problems)
         repeat = fields.integer("repeat", None, 1, MAX_LAYERS)
         repeat_is_wrong = len(fields.problems) > before
-        found = self._from_template(fields, scope) if "template" in fields else self._in_place(fields, scope)
+        found = self._templates.fill(fields, scope.templates) if "template" in fields else self._in_place(fields, scope)
         fields.finish()
         if found is None or repeat_is_wrong:
             return
@@ -255,7 +235,7 @@ class Expansion:
                 Problem(f"blocks nested more than {MAX_BLOCK_DEPTH} deep", fields.file, fields.line, fields.path)
             )
         if repeat is not None:
-            self._reused.add((fields.line, _last_line(node)))
+            self._reused.add((fields.line, last_line(node)))
         names = [full] if repeat is None else [f"{full}_{copy}" for copy in range(1, repeat + 1)]
         for name in names:
             if repeat is not None:
@@ -272,92 +252,22 @@ class Expansion:
         if repeat is not None:
             self._stands_for[full] = names[-1]
 
-    def _in_place(self, fields: Fields, scope: _Scope) -> tuple[yaml.Node, str, tuple[str, ...]] | None:
+    def _in_place(self, fields: Fields, scope: _Scope) -> Body | None:
         node, endpoint = fields.node("layers"), fields.text("endpoint", "")
         if node is None:
             fields.problem("is missing: a block has its layers, or a template", "layers")
         elif not isinstance(node, yaml.MappingNode) or not node.value:
             fields.problem("is not a mapping of layers, or has none", "layers")
         else:
-            _check_endpoint(fields, endpoint, [str(key.value) for key, _ in node.value])
-            return node, endpoint, scope.templates
+            check_endpoint(fields, endpoint, [str(key.value) for key, _ in node.value])
+            return Body(node, endpoint, scope.templates)
         return None
-
-    def _from_template(self, fields: Fields, scope: _Scope) -> tuple[yaml.Node, str, tuple[str, ...]] | None:
-        name = fields.text("template")
-        given = fields.fields("arguments", None)
-        for other in ("layers", "endpoint"):
-            if fields.node(other) is not None:
-                fields.problem("has no meaning beside template, which has its own", other)
-        template = self._templates.get(name)
-        if template is None:
-            if name:
-                hint = nearest(name[:100], self._templates) or "; the file has no blocks"
-                fields.problem(f"is {shown(name)!r}, no block of this file{hint}", "template")
-            return None
-        arguments: dict[str, yaml.Node] = {}
-        sound = template.sound
-        for parameter in given.names() if given else ():
-            node = given.node(parameter)
-            if parameter in template.parameters:
-                arguments[parameter] = node
-            else:
-                hint = nearest(parameter[:100], template.parameters)
-                given.problem(f"is no parameter of block {shown(name)!r}{hint}", parameter)
-                sound = False
-        for parameter in template.parameters:
-            if parameter not in arguments:
-                fields.problem(f"lacks {parameter!r}, a parameter of block {shown(name)!r}", "arguments")
-                sound = False
-        if name in scope.templates:
-            chain = " -> ".join((*scope.templates[scope.templates.index(name) :], name))
-            fields.problem(f"leads back to itself: {shown(chain, 300)}", "template")
-            return None
-        if not sound or template.layers is None:
-            return None
-        return _filled(template.layers, arguments), template.endpoint, (*scope.templates, name)
 
     def _without_repetitions(self, problems: list[Problem]) -> list[Problem]:
         """``problems`` with a mistake in a template or repeated block named once, not once for every copy."""
-        reused = {line for first, last in self._reused for line in range(first, last + 1)}
+        reused = {line for first, last in self._reused | self._templates.lines for line in range(first, last + 1)}
         kept: dict[tuple[str, ...], Problem] = {}
         for problem in problems:
             field = problem.field.rpartition("/")[2] if problem.line in reused else problem.field
             kept.setdefault((problem.file, str(problem.line), field, problem.message), problem)
         return list(kept.values())
-
-
-def _check_endpoint(fields: Fields, endpoint: str, names: list[str]) -> None:
-    if endpoint and endpoint not in names:
-        fields.problem(f"is {shown(endpoint)!r}, no layer of the block{nearest(endpoint[:100], names)}", "endpoint")
-
-
-def _last_line(node: yaml.Node) -> int:
-    # The end of a block mapping is where the next token starts, at the beginning of a later line.
-    mark = node.end_mark
-    return mark.line + (1 if mark.column else 0) if mark else 0
-
-
-def _scalars(node: yaml.Node) -> list[yaml.ScalarNode]:
-    found: list[yaml.ScalarNode] = []
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, yaml.ScalarNode):
-            found.append(node)
-        elif isinstance(node, yaml.MappingNode):
-            stack += [value for _, value in reversed(node.value)]
-        else:
-            stack += reversed(node.value)
-    return found
-
-
-def _filled(node: yaml.Node, arguments: dict[str, yaml.Node]) -> yaml.Node:
-    """A copy of a template's nodes with every ``$name`` replaced by its argument."""
-    if isinstance(node, yaml.ScalarNode):
-        return arguments[node.value[1:]] if node.value.startswith("$") else node
-    if isinstance(node, yaml.MappingNode):
-        pairs = [(key, _filled(value, arguments)) for key, value in node.value]
-        return yaml.MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
-    items = [_filled(item, arguments) for item in node.value]
-    return yaml.SequenceNode(node.tag, items, node.start_mark, node.end_mark)

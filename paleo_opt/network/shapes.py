@@ -1,19 +1,7 @@
 """Shape inference: from the shapes a layer reads and its values, the shape it writes; and what does not fit.
 
-Shapes are per sample, without the batch (see `paleo_opt.network.graph`). With H the height (or width) of the input, k
-the window, s the stride and p the rows of padding on each side:
-
-=========  =======================================  ============================================
-padding    convolution and pooling                  deconvolution
-=========  =======================================  ============================================
-VALID      ceil((H - k + 1) / s)                    (H - 1) s + k
-SAME       ceil(H / s)                              H s
-explicit   floor((H + 2p - k) / s) + 1              (H - 1) s + k - 2p
-=========  =======================================  ============================================
-
-VALID and SAME are TensorFlow's conventions, the explicit one is Caffe's; Caffe's pooling rounds up
-(``ceil: true``) and drops a last window that would start in the padding. The padding of SAME is PALEO's, half
-of the total, rounded down.
+Shapes are per sample, without the batch (see `paleo_opt.network.graph`); `paleo_opt.network.windows` has the
+conventions of padding.
 """
 
 from __future__ import annotations
@@ -25,13 +13,12 @@ from typing import NamedTuple
 from paleo_opt.errors import Problem, SpecError
 from paleo_opt.network.graph import Layer, Shape
 from paleo_opt.network.layer_fields import Values
+from paleo_opt.network.windows import Pair, deconvolution_output, same_padding, window_output
 
 #: Beyond these a layer is a mistake, and its counts would leave 64-bit integers.
 MAX_ELEMENTS = 10**12
 MAX_WEIGHTS = 10**13
 MAX_FLOPS = 10**18
-
-Pair = tuple[int, int]
 
 
 class Geometry(NamedTuple):
@@ -80,34 +67,9 @@ def _sequence(inputs: Sequence[_Input]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _ceil(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
-
-
 def _mode(values: Values) -> tuple[str, Pair]:
     padding = values.get("padding", "VALID")
     return (padding, (0, 0)) if isinstance(padding, str) else ("EXPLICIT", padding)
-
-
-def same_padding(size: int, output: int, kernel: int, stride: int) -> int:
-    """Rows of zeros before the input under SAME: half of what the windows reach beyond it, rounded down."""
-    return max(0, ((output - 1) * stride + kernel - size) // 2)
-
-
-def window_output(size: int, kernel: int, stride: int, mode: str, padding: int = 0, ceil: bool = False) -> int:
-    """Height or width after a convolution or pooling; 0 or less where the window does not fit.
-
-    ``mode`` is VALID, SAME or EXPLICIT; ``ceil`` is Caffe's rounding, for pooling.
-    """
-    if mode == "SAME":
-        return _ceil(size, stride)
-    span = size + 2 * padding - kernel
-    if span < 0:
-        return 0
-    if not ceil:
-        return span // stride + 1
-    output = _ceil(span, stride) + 1
-    return output - 1 if (output - 1) * stride >= size + padding else output
 
 
 def _windowed(values: Values, height: int, width: int, kernel: Pair, strides: Pair) -> tuple[Pair, Pair, str]:
@@ -166,8 +128,8 @@ def _deconvolution(values: Values, inputs: Sequence[_Input]) -> Geometry:
     mode, padding = _mode(values)
     # The stride leaves open which of several sizes a convolution would have come from.
     axes = list(zip((height, width), kernel, strides, padding, strict=True))
-    plain = tuple(n * s if mode == "SAME" else (n - 1) * s + k - 2 * p for n, k, s, p in axes)
-    size: Pair = values.get("output_shape", plain)
+    height_out, width_out = (deconvolution_output(n, k, s, mode, p) for n, k, s, p in axes)
+    size: Pair = values.get("output_shape", (height_out, width_out))
     if "output_shape" in values:
         back = tuple(window_output(out, k, s, mode, p) for out, (_, k, s, p) in zip(size, axes, strict=True))
         if back != (height, width):
