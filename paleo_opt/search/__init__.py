@@ -1,0 +1,1 @@
+"""Search: which strategy is best within the budgets, and the proof."""
