@@ -20,6 +20,7 @@ from paleo_opt.yaml_nodes import MAX_BYTES, compose, override, place, shown
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
+_NULL = "tag:yaml.org,2002:null"
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -28,6 +29,8 @@ def _type_name(node: yaml.Node) -> str:
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
+    if node.tag == _NULL:
+        return "empty"
     return f"'{shown(node.value)}'"
 
 
@@ -52,6 +55,8 @@ class Fields:
         self._overrides: dict[str, str] = {}
         self._lines: dict[str, int] = {}
         self._asked: set[str] = set()
+        #: False where something else stood in its place; then nothing is reported as missing from it.
+        self.is_mapping = isinstance(node, yaml.MappingNode)
         if not isinstance(node, yaml.MappingNode):
             self.problem(f"is {_type_name(node)}; expected a mapping of fields", None)
             return
@@ -68,6 +73,7 @@ class Fields:
                 source = source if source != file else place(value_node, file)[0]
                 if source != self.file:
                     self._overrides[key] = source
+                    self._lines[key] = 0
 
     # -- what is there ---------------------------------------------------------------------------------------
 
@@ -89,7 +95,7 @@ class Fields:
     def is_empty(self, name: str) -> bool:
         """Whether field ``name`` is there without a value (``name:`` or ``name: null``)."""
         node = self._nodes.get(name)
-        return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+        return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
 
     def node(self, name: str) -> yaml.Node | None:
         """The raw YAML node of a field (for values that may take several forms), marked as asked for."""
@@ -124,7 +130,8 @@ class Fields:
         node = self.node(name)
         if node is None or self.is_empty(name):
             if default is _REQUIRED:
-                self.problem("is missing" if node is None else "is empty", name)
+                if self.is_mapping:
+                    self.problem("is missing" if node is None else "is empty", name)
                 return stand_in
             return default
         try:
@@ -193,7 +200,8 @@ class Fields:
         node = self.node(name)
         if node is None:
             if default is _REQUIRED:
-                self.problem("is missing", name)
+                if self.is_mapping:
+                    self.problem("is missing", name)
                 return self.empty(name)
             return default
         return Fields(node, self.file, self._join(name), self.problems)
@@ -203,7 +211,8 @@ class Fields:
         node = self.node(name)
         if node is None:
             if default is _REQUIRED:
-                self.problem("is missing", name)
+                if self.is_mapping:
+                    self.problem("is missing", name)
                 return []
             return default
         if not isinstance(node, yaml.SequenceNode):

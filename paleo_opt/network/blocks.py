@@ -8,11 +8,12 @@ is written in place, or made from a template, whose ``$name`` scalars are replac
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import yaml
 
 from paleo_opt.errors import Problem, SpecError, nearest
-from paleo_opt.network.layer_fields import BUILT_IN, FIELDS, REQUIRED, Values, read_values
+from paleo_opt.network.layer_fields import BUILT_IN, FIELDS, Values, check_required, read_values
 from paleo_opt.network.templates import Body, Templates, check_endpoint, last_line
 from paleo_opt.spec_file import Fields, as_text
 from paleo_opt.yaml_nodes import shown
@@ -67,8 +68,7 @@ class _Scope:
     templates: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Reference:
+class _Reference(NamedTuple):
     """A parent that the file names, to be checked once every name is known."""
 
     full: str
@@ -105,7 +105,8 @@ class Expansion:
             self._templates.read(blocks)
         layers = root.fields("layers")
         self._lines[INPUT] = root.line_of("input")
-        if "layers" in root and not layers.names():
+        node = root.node("layers")
+        if isinstance(node, yaml.MappingNode) and not node.value:
             layers.problem("has no layers")
         self._layers(layers, _Scope())
         self._check_references()
@@ -176,10 +177,7 @@ class Expansion:
         values: Values = {}
         if kind in FIELDS:
             values = BUILT_IN.get(kind, {}) | self.defaults.get(kind, {}) | read_values(fields, kind, _STRUCTURE)
-            for name in REQUIRED.get(kind, ()):
-                if name not in values and (name not in fields or fields.is_empty(name)):
-                    what = "empty" if name in fields else "missing"
-                    fields.problem(f"is {what}: a layer of type {kind} needs it", name)
+            check_required(fields, kind, values)
         text = LayerText(fields, kind, values, parents, len(problems) == before)
         # Copies of a block share its nodes, so each is read once; the node is kept, for its id to stay its own.
         self._texts[id(node)] = node, text
@@ -203,20 +201,22 @@ class Expansion:
         return tuple(parents)
 
     def _check_references(self) -> None:
-        for reference in self._references:
-            if reference.full in self._lines:
+        # Copies of a block share their parents' names.
+        noted: set[tuple[int, str]] = set()
+        for full, written, owner, siblings in self._references:
+            if full in self._lines or (id(owner), written) in noted:
                 continue
-            top = reference.full == reference.written
-            if reference.written == BLOCK_INPUT:
+            noted.add((id(owner), written))
+            top = full == written
+            if written == BLOCK_INPUT:
                 why = f"{BLOCK_INPUT} has a meaning only inside a block; the network's input is {INPUT!r}"
             else:
-                names = [*reference.siblings, INPUT if top else BLOCK_INPUT]
-                # The search for the nearest is slow; a file full of misspelt names gets it for the first.
-                few = len(names) <= 2000 and len(reference.owner.problems) < 50
-                hint = nearest(reference.written[:100], names) if few else ""
-                where = "no layer of this network" if top else "no layer of this block"
-                why = f"{shown(reference.written)!r} is {where}{hint}"
-            reference.owner.problem(why, "parents")
+                names = [*siblings, INPUT if top else BLOCK_INPUT]
+                # The search for the nearest is slow; in a file full of misspelt names the first get it.
+                few = len(names) <= 2000 and len(noted) < 50
+                hint = nearest(written[:100], names) if few else ""
+                why = f"{shown(written)!r} is no layer of this {'network' if top else 'block'}{hint}"
+            owner.problem(why, "parents")
 
     # -- blocks --------------------------------------------------------------------------------------------
 

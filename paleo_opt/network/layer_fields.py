@@ -47,8 +47,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "Identity": (),
 }
 
-#: Fields without which a layer of the type means nothing.
-REQUIRED: dict[str, tuple[str, ...]] = {
+_REQUIRED: dict[str, tuple[str, ...]] = {
     "Convolution": ("outputs", "kernel"),
     "Deconvolution": ("outputs", "kernel"),
     "InnerProduct": ("outputs",),
@@ -135,7 +134,7 @@ def _keep_probability(fields: Fields, name: str) -> Any:
 
 
 #: Reads one field, None where it is empty.
-READERS: dict[str, Callable[[Fields, str], Any]] = {
+_READERS: dict[str, Callable[[Fields, str], Any]] = {
     "outputs": _count,
     "kernel": _with(lambda node: _pair(node, 1)),
     "strides": _with(lambda node: _pair(node, 1)),
@@ -172,13 +171,29 @@ def read_values(fields: Fields, kind: str, structure: tuple[str, ...] = ()) -> V
         if name in structure:
             continue
         if name in allowed or name == "split":
-            value = READERS[name](fields, name)
+            value = _READERS[name](fields, name)
             if value is not None:
                 values[name] = value
-        elif name in READERS:
+        elif name in _READERS:
             has = f"its fields: {', '.join(sorted(allowed))}" if allowed else "it has no fields of its own"
             fields.problem(f"has no meaning for a layer of type {kind}; {has}", name)
         else:
             valid = (*structure, *allowed, "split")
             fields.problem(f"is not a known field{nearest(name[:100], valid)}", name)
+    for name in (*_WINDOW, "ceil") if values.get("global") else ():
+        if name in values:
+            fields.problem("has no meaning where global is true: the window is the whole image", name)
     return values
+
+
+def check_required(fields: Fields, kind: str, values: Values) -> None:
+    """Note the fields that a layer of type ``kind`` needs and that neither it nor the defaults give."""
+    required = _REQUIRED.get(kind, ())
+    if kind == "Pooling" and not values.get("global"):
+        required = ("kernel",)
+    # Of a layer with a misspelt field, that is all there is to say.
+    if all(name in _READERS or name in ("type", "parents") for name in fields.names()):
+        for name in required:
+            if name not in values and (name not in fields or fields.is_empty(name)):
+                what = "empty" if name in fields else "missing"
+                fields.problem(f"is {what}: a layer of type {kind} needs it", name)

@@ -46,7 +46,7 @@ def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES
     expansion = Expansion(_defaults(root))
     expansion.expand(root)
     job_fields = root.fields("job", None)
-    job = None if job_fields is None else _job(job_fields)
+    job = _job(job_fields) if job_fields is not None and job_fields.is_mapping else None
     root.finish()
 
     layers = _shaped(_in_order(expansion, root), input_shape, root)

@@ -113,8 +113,6 @@ def _pooling(values: Values, inputs: Sequence[_Input]) -> Geometry:
     height, width, channels = _image(inputs)
     if values.get("global"):
         return Geometry((1, 1, channels), (height, width), (height, width))
-    if "kernel" not in values:
-        raise _wrong("is missing (or global: true)", "kernel")
     kernel: Pair = values["kernel"]
     strides: Pair = values.get("strides", kernel)
     size, padding, mode = _windowed(values, height, width, kernel, strides)
