@@ -100,21 +100,31 @@ COLLECTIVES = (*FLAT_ALL_REDUCES, "hierarchical")
 PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
 
 
-def slowest_link(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
+def _spans(cluster: Cluster) -> list[tuple[float, float, float]]:
+    """For each stretch of levels from inside the node outwards: devices reached, slowest bandwidth, largest latency."""
+    stretches = []
+    bandwidth, latency, reach = np.inf, 0.0, 1.0
+    for level in cluster.levels:
+        bandwidth, latency = min(bandwidth, level.bandwidth), max(latency, level.latency)
+        reach *= level.size or np.inf
+        stretches.append((reach, bandwidth, latency))
+    return stretches
+
+
+def slowest_link(cluster: Cluster, workers: int) -> tuple[float, float]:
     """Bandwidth [bytes/s] and latency [s] that bound a path through ``workers`` devices on as few nodes as can be.
 
     They are the slowest bandwidth and the largest latency of the levels that the workers span.
     """
-    bandwidth = np.full(workers.shape, cluster.levels[0].bandwidth)
-    latency = np.full(workers.shape, cluster.levels[0].latency)
-    reach = 1.0 if cluster.devices_per_node == 1 else float(cluster.levels[0].size or np.inf)
-    outer = cluster.levels if cluster.devices_per_node == 1 else cluster.levels[1:]
-    for level in outer:
-        spans = workers > reach
-        bandwidth = np.where(spans, np.minimum(bandwidth, level.bandwidth), bandwidth)
-        latency = np.where(spans, np.maximum(latency, level.latency), latency)
-        reach = reach * level.size if level.size else np.inf
-    return bandwidth, latency
+    stretches = _spans(cluster)
+    return next((stretch[1:] for stretch in stretches if workers <= stretch[0]), stretches[-1][1:])
+
+
+def slowest_links(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
+    """As `slowest_link`, for many numbers of workers. Shapes (W,)."""
+    reach, bandwidth, latency = np.array(_spans(cluster)).T
+    stretch = np.minimum(np.searchsorted(reach, workers), reach.size - 1)
+    return bandwidth[stretch], latency[stretch]
 
 
 def hierarchical(cluster: Cluster, workers: Floats, size: Floats | float, ppp_comm: float) -> Floats:
@@ -126,7 +136,7 @@ def hierarchical(cluster: Cluster, workers: Floats, size: Floats | float, ppp_co
     inside = np.minimum(workers, float(cluster.devices_per_node))
     nodes = np.ceil(workers / cluster.devices_per_node)
     inner = cluster.levels[0]
-    bandwidth, latency = slowest_link(cluster, workers)
+    bandwidth, latency = slowest_links(cluster, workers)
     transfer = np.asarray(size / (ppp_comm * inner.bandwidth))
     between = size / (ppp_comm * bandwidth)
     return (
@@ -151,7 +161,7 @@ def all_reduce(
     Returns:
         Shape (C, W).
     """
-    bandwidth, latency = slowest_link(cluster, workers)
+    bandwidth, latency = slowest_links(cluster, workers)
     transfer = size / (ppp_comm * bandwidth)
     times = np.empty((len(collectives), *workers.shape))
     for row, name in enumerate(collectives):

@@ -1,7 +1,8 @@
 """Computation time under the PALEO model (2017): arithmetic at a share of peak, plus memory traffic at the same share.
 
 T(layer) = R(parents) + C + W, with C = FLOPs / (PPP · peak) and R, W = bytes / (PPP · memory bandwidth); every nonzero
-term lasts at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of the sum.
+term lasts at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of
+the sum.
 
 Reference: Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.
 """

@@ -118,18 +118,10 @@ _CHANNELWISE = frozenset(
 _IN_PLACE = frozenset(("Activation", "Reshape", "Flatten", "Identity", "Softmax"))
 
 
-@dataclass(frozen=True)
-class Fetch:
-    """Activations a layer reads from other devices, per sample and device.
-
-    Attributes:
-        elements: Elements per sample held by one parent device.
-        kind: ``entry`` (all of a replicated layer's output, from one device), ``gather`` (the other devices' shares) or
-            ``collect`` (every device's share, by a replicated layer).
-    """
-
-    elements: float
-    kind: str
+#: What layers read from other devices: for each kind of fetch, the elements per sample that one parent device holds.
+#: ``entry``: all of a replicated layer's output, from one device; ``gather``: the other devices' shares, by a split
+#: layer; ``collect``: every device's share, by a replicated layer.
+Fetches = tuple[tuple[str, Floats], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +147,8 @@ class Layout:
     tensor: int
     replicated: Terms
     divided: Terms
-    replicated_fetches: tuple[Fetch, ...]
-    divided_fetches: tuple[Fetch, ...]
+    replicated_fetches: Fetches
+    divided_fetches: Fetches
     entry_elements: float
     replicated_parameters: float
     divided_parameters: float
@@ -231,6 +223,10 @@ def compile_network(network: Network, conv_algorithm: str = "gemm") -> CostTable
     return CostTable(network, conv_algorithm)
 
 
+def _fetches(fetches: dict[str, list[float]], kinds: Sequence[str]) -> Fetches:
+    return tuple((kind, np.array(fetches[kind])) for kind in kinds if fetches[kind])
+
+
 def _compile_layout(network: Network, split: str, tensor: int, algorithms: Sequence[str]) -> Layout:
     layers = list(enumerate(network.layers))
     divided_names = {
@@ -242,20 +238,18 @@ def _compile_layout(network: Network, split: str, tensor: int, algorithms: Seque
     divided = [(index, layer) for index, layer in layers if layer.name in divided_names]
     by_name = {layer.name: layer for layer in network.layers}
 
-    fetches: tuple[list[Fetch], list[Fetch]] = ([], [])
-    entry = 0.0
+    fetches: dict[str, list[float]] = {"entry": [], "gather": [], "collect": []}
     for layer in network.layers:
         is_divided = layer.name in divided_names
         for parent in layer.parents:
             parent_divided = parent in divided_names
             size = float(by_name[parent].output_size)
             if is_divided and not parent_divided:
-                fetches[1].append(Fetch(size, "entry"))
-                entry = entry or size
+                fetches["entry"].append(size)
             elif is_divided and layer.type not in _CHANNELWISE:
-                fetches[1].append(Fetch(size / tensor, "gather"))
+                fetches["gather"].append(size / tensor)
             elif parent_divided and not is_divided:
-                fetches[0].append(Fetch(size / tensor, "collect"))
+                fetches["collect"].append(size / tensor)
 
     def kept(layer: Layer) -> float:
         if layer.type in _IN_PLACE:
@@ -272,9 +266,9 @@ def _compile_layout(network: Network, split: str, tensor: int, algorithms: Seque
         tensor=tensor,
         replicated=_terms(replicated, 1, algorithms),
         divided=_terms(divided, tensor, algorithms),
-        replicated_fetches=tuple(fetches[0]),
-        divided_fetches=tuple(fetches[1]),
-        entry_elements=entry,
+        replicated_fetches=_fetches(fetches, ("collect",)),
+        divided_fetches=_fetches(fetches, ("entry", "gather")),
+        entry_elements=fetches["entry"][0] if fetches["entry"] else 0.0,
         replicated_parameters=float(sum(layer.parameters for _, layer in replicated)),
         divided_parameters=float(sum(layer.parameters for _, layer in divided)),
         activations=sum(kept(layer) for layer in network.layers),

@@ -178,7 +178,9 @@ class Memo:
         flat = values.reshape(-1)
         size = int(flat.max()) + 1
         if size > self._known.size:
-            self._known = np.pad(self._known, (0, size - self._known.size))
+            known = np.zeros(size, dtype=bool)
+            known[: self._known.size] = self._known
+            self._known = known
         if not self._known[flat].all():
             wanted = np.zeros(self._known.size, dtype=bool)
             wanted[flat] = True

@@ -12,14 +12,16 @@ References:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from paleo_opt.estimator.collectives import slowest_link
 from paleo_opt.estimator.compute import Rates, layer_times, pass_times
-from paleo_opt.estimator.cost_table import Fetch, Floats, Layout
+from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
 from paleo_opt.hardware.cluster import Cluster
 
 #: The published implementation reads a link's GB as 2^30 bytes in fetches (and as 10^9 in collectives).
@@ -47,16 +49,17 @@ class MicroBatchTimes:
     workspace: Floats
 
 
-def _slowdowns(kind: str, tensor: int, group: int | None) -> list[float]:
-    """How much slower than the link each message of a fetch is.
+@cache
+def _slowdowns(kind: str, tensor: int, group: int | None) -> dict[float, int]:
+    """How much slower than the link the messages of a fetch are, and how many are that slow.
 
     A fetch reads from several devices in turn; [1] halves its bandwidth, cumulatively, for each parent in another
     group of ``group`` devices. Of the devices that gather, the slowest counts.
     """
     if kind == "entry":
-        return [1.0]
+        return {1.0: 1}
     if group is None:
-        return [1.0] * (tensor - 1 if kind == "gather" else tensor)
+        return {1.0: tensor - 1 if kind == "gather" else tensor}
 
     def messages(device: int, sources: Sequence[int]) -> list[float]:
         slow, result = 1.0, []
@@ -67,14 +70,14 @@ def _slowdowns(kind: str, tensor: int, group: int | None) -> list[float]:
         return result
 
     if kind == "collect":
-        return messages(0, range(tensor))
+        return Counter(messages(0, range(tensor)))
     per_device = [messages(device, [s for s in range(tensor) if s != device]) for device in range(0, tensor, group)]
     per_device.append(messages(tensor - 1, range(tensor - 1)))
-    return max(per_device, key=sum)
+    return Counter(max(per_device, key=sum))
 
 
 def _fetch_time(
-    fetches: Sequence[Fetch],
+    fetches: Fetches,
     layout: Layout,
     cluster: Cluster,
     batch: Floats,
@@ -85,16 +88,13 @@ def _fetch_time(
     total = np.zeros_like(batch)
     if not fetches:
         return total
-    bandwidth, latency = slowest_link(cluster, np.array([float(layout.tensor)]))
-    rate = ppp_comm * float(bandwidth[0]) * _FETCH_GIGABYTE / element_bytes
+    bandwidth, latency = slowest_link(cluster, layout.tensor)
+    rate = ppp_comm * bandwidth * _FETCH_GIGABYTE / element_bytes
     clock = 1.0 / cluster.device.clock
-    for kind in ("entry", "gather", "collect"):
-        sizes = np.array([fetch.elements for fetch in fetches if fetch.kind == kind])
-        if sizes.size:
-            slowdowns, repeats = np.unique(_slowdowns(kind, layout.tensor, cluster.fetch_group), return_counts=True)
-            transfer = sizes[:, None, None] * slowdowns[:, None] * batch / rate
-            messages = np.maximum(transfer, clock) + float(latency[0])
-            total += (messages * repeats[:, None]).sum(axis=(0, 1))
+    for kind, sizes in fetches:
+        for slowdown, messages in _slowdowns(kind, layout.tensor, cluster.fetch_group).items():
+            transfer = np.maximum(sizes[:, None] * batch * (slowdown / rate), clock)
+            total += messages * (transfer.sum(axis=0) + latency * sizes.size)
     return total
 
 
@@ -137,8 +137,8 @@ def micro_batch_times(
     gather = _fetch_time(layout.divided_fetches, layout, cluster, batch, element_bytes, ppp_comm)
     if layout.split == "hybrid":
         # Once per worker's samples; pipelining hides all but one of the first fetch of each, and never the computation.
-        bandwidth, _ = slowest_link(cluster, np.array([float(layout.tensor)]))
-        hidden = layout.entry_elements * batch * (layout.tensor - 1) / (float(bandwidth[0]) * _FETCH_GIGABYTE)
+        bandwidth, _ = slowest_link(cluster, layout.tensor)
+        hidden = layout.entry_elements * batch * ((layout.tensor - 1) / (bandwidth * _FETCH_GIGABYTE))
         passes = [
             np.maximum(time + gather - hidden, time) * layout.tensor + hidden
             for time in (divided_forward, divided_backward)

@@ -1,7 +1,7 @@
 """From a search space to blocks of valid strategies.
 
-A block is one cluster, precision and layout of splits. Its rows are the numbers of GPUs; its plans are all (GPUs, micro-batch,
-accumulation) whose global batch is allowed, counted out from the divisors so that no invalid one is ever made.
+A block is one cluster, precision and layout of splits. Its rows are the numbers of GPUs; its plans are all (GPUs,
+micro-batch, accumulation) whose global batch is allowed, counted out so that no invalid one is ever made.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ class SearchSpace:
         description: One line.
         clusters: Names, or ``("priced",)`` for every cluster with a price, or ``("all",)`` for every one.
         gpus: The numbers of GPUs, or None to count them out by `nodes_per_octave`.
-        nodes_per_octave: Whole nodes: all up to this many, then this many in each doubling. Inside the first node every divisor.
+        nodes_per_octave: All whole nodes up to this many, then as many in each doubling; in the first, its divisors.
         largest: Most GPUs considered where no budget says so.
         micro_batch: Samples per device and pass, ascending.
         accumulation: Passes per step, ascending; not used where the global batch is given.
-        global_batch: The global batches, ascending; empty where they follow from the others, up to the largest sensible.
+        global_batch: Ascending; empty where they follow from the others, up to the largest sensible one.
         split: Layouts out of `SPLITS`; one that a network cannot have is left out for it.
         tensor: Devices that divide a split layer, each above 1, ascending.
         collective: Names.
@@ -129,7 +129,7 @@ def load_space(name_or_path: str, overrides: Mapping[str, str] | None = None) ->
 
 
 def cluster_names(space: SearchSpace, on: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The clusters to consider: those the user named, else the space's; ``priced`` and ``all`` are resolved by the caller.
+    """The clusters to consider: the user's, else the space's; of ``priced`` the caller keeps those with a price.
 
     Raises:
         SpecError: a cluster that does not exist.

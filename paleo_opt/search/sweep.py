@@ -89,15 +89,16 @@ def join(parts: Sequence[Rows]) -> Rows:
 
 
 def _rates(block: Block) -> tuple[Floats, Floats]:
-    """Dollars and kWh a second of each row."""
+    """Dollars and kWh a second of each row; NaN where the price or the power is not published."""
     price, power = block.cluster.price, block.cluster.device.power
     nodes = -(-block.gpus // block.cluster.devices_per_node)
-    dollars = nodes * (np.nan if price is None else price.on_demand / 3600.0)
-    return dollars, block.gpus * (np.nan if power is None else power / 3.6e6)
+    dollars = nodes * np.float64(np.nan if price is None else price.on_demand / 3600.0)
+    kilowatt_hours = block.gpus * np.float64(np.nan if power is None else power / 3.6e6)
+    return dollars, kilowatt_hours
 
 
 def longest_times(block: Block, limits: Limits) -> Floats:
-    """The time at which each row meets the first of its limits [s]; no time is allowed where a limited figure is unknown."""
+    """The time at which each row meets its first limit [s]; none is allowed where a limited figure is unknown."""
     dollars, kilowatt_hours = _rates(block)
     longest = np.full(block.gpus.shape, limits.time_s)
     for limit, rate in ((limits.cost_usd, dollars), (limits.energy_kwh, kilowatt_hours)):
@@ -137,8 +138,8 @@ def solve_block(table: CostTable, block: Block, index: int, limits: Limits, opti
             fastest = np.where(fits, time.min(axis=0), np.inf)
 
             # Plans are sorted by row: each row of the tile is one run of them.
-            starts = np.flatnonzero(np.diff(row, prepend=-1))
-            present, lengths = row[starts], np.diff(starts, append=row.size)
+            starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
+            present, lengths = row[starts], np.concatenate((starts[1:], [row.size])) - starts
             counts[present] += lengths * collectives
             fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
             fitting[present] += fit_counts
