@@ -1,4 +1,4 @@
-"""Find a spec file by name or path: the shipped ones first, then the user's own folders.
+"""Find a spec file by name or path, among the shipped ones and in the user's own folders.
 
 Kinds and their folders: ``nets``, ``hardware/devices``, ``hardware/links``, ``hardware/clusters``, ``search_spaces``.
 A user's own folder has the same layout; name it in the environment variable ``PALEO_OPT_PATH`` (several are
@@ -41,7 +41,7 @@ def _listing(root: Path, kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Every name of a ``kind`` (a key of `FOLDERS`) with its file; a user's own file comes before a shipped one of its name."""
+    """Every name of a ``kind`` (a key of `FOLDERS`) with its file; a user's own hides a shipped one of its name."""
     found: dict[str, Path] = {}
     for root in _roots():
         found |= _listing(root, kind)

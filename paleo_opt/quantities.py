@@ -1,7 +1,7 @@
 """Parse and print quantities: the one place that knows units.
 
-Inside the program everything is seconds, bytes, FLOPs, bytes/s, FLOP/s, dollars, watts, hertz and joules. KB, MB, GB are
-powers of 1000 and KiB, MiB, GiB of 1024. A lower-case ``b`` is a bit (``400Gb/s``), an upper-case ``B`` a byte.
+Inside the program everything is seconds, bytes, FLOPs, bytes/s, FLOP/s, dollars, watts, hertz and joules. KB, MB, GB
+are powers of 1000 and KiB, MiB, GiB of 1024. A lower-case ``b`` is a bit (``400Gb/s``), an upper-case ``B`` a byte.
 """
 
 from __future__ import annotations

@@ -21,10 +21,18 @@ from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES, Memory, device_memory
 from paleo_opt.estimator.parallelism import micro_batch_times
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
+from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 
-#: Platform percent of peak where neither the user nor the device's file gives one.
-DEFAULT_PPP_COMP = {"fp32": 0.5, "tf32": 0.3, "fp16": 0.3, "bf16": 0.3, "fp8": 0.3, "fp4": 0.3}
+#: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
+#: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
+#: convnet-benchmarks, cnn-benchmarks, tf_cnn_benchmarks and FireCaffe on nine devices (quartiles 0.30 to 0.75). Tensor
+#: cores: 102 MLPerf Training ResNet-50 results (v0.7 to v2.1) on up to 64 A100 or V100 (quartiles 0.60 to 0.70; tuned
+#: code, so an upper end); tf32, fp8 and fp4 are assumed to attain the same share.
+DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8": 0.65, "fp4": 0.65}
+#: Likewise for links. An assumption: NCCL attains 0.8 to 1.0 of a link on messages of a gigabyte (published nccl-tests
+#: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
+DEFAULT_PPP_COMM = 0.8
 MODELS = ("paleo",)
 
 
@@ -35,7 +43,7 @@ class Options:
     Attributes:
         model: ``paleo``, the additive model of 2017.
         ppp_comp: Platform percent of peak of computation (0 to 1]; None takes the device's, else `DEFAULT_PPP_COMP`.
-        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's.
+        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's, else `DEFAULT_PPP_COMM`.
         pipelined: Whether memory traffic hides behind arithmetic.
         workspace_limit: Bytes a convolution algorithm may use beside its operands.
         training: False for inference: the forward pass only.
@@ -67,6 +75,12 @@ class Options:
         if self.ppp_comp is not None:
             return self.ppp_comp
         return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
+
+    def cluster_ppp(self, cluster: Cluster) -> float:
+        """The platform percent of peak that holds for the links of ``cluster``."""
+        if self.ppp_comm is not None:
+            return self.ppp_comm
+        return DEFAULT_PPP_COMM if cluster.ppp_comm is None else cluster.ppp_comm
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +253,7 @@ def estimate(
     layout = table.layout(strategies.split, strategies.tensor)
     job = table.network.job
     optimizer = options.optimizer or (job.optimizer if job else "momentum")
-    ppp_comm = cluster.ppp_comm if options.ppp_comm is None else options.ppp_comm
+    ppp_comm = options.cluster_ppp(cluster)
     element = float(ELEMENT_BYTES[precision])
     rates = device_rates(device, precision, options.device_ppp(device, precision))
 

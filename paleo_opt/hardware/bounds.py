@@ -10,6 +10,7 @@ from typing import Any
 
 from paleo_opt import quantities
 from paleo_opt.spec_file import Fields
+from paleo_opt.yaml_nodes import shown
 
 #: By kind of quantity: its dimension, and the least and the most that is plausible: wide enough for machines
 #: of 2010-2040, narrow enough to catch a wrong prefix.
@@ -24,6 +25,7 @@ BOUNDS = {
     "latency": ("time", "0s", "1s"),
     "price": ("money", "$0.0001", "$1000000"),
 }
+_LIMITS = {kind: tuple(quantities.parse(text, each[0]) for text in each[1:]) for kind, each in BOUNDS.items()}
 MOST_DEVICES = 10**6
 MOST_NODES = 10**7
 _YEAR = re.compile(r"(?<!\d)20\d\d(?!\d)")
@@ -33,13 +35,14 @@ _DAY_OR_MONTH = re.compile(r"(\d{4})-(\d{1,2})(?:-(\d{1,2}))?")
 def quantity(fields: Fields, name: str, kind: str, **default: Any) -> Any:
     """Field ``name`` as a quantity within ``BOUNDS[kind]``; its problem names the bounds with their units."""
     dimension, low, high = BOUNDS[kind]
+    least, most = _LIMITS[kind]
     noted = len(fields.problems)
     value = fields.quantity(name, dimension, minimum=-math.inf, maximum=math.inf, **default)
     node = fields.node(name)
     if value is None or node is None or len(fields.problems) > noted:
         return value
-    if not quantities.parse(low, dimension) <= value <= quantities.parse(high, dimension):
-        fields.problem(f"is {node.value}; expected from {low} to {high}", name)
+    if not least <= value <= most:
+        fields.problem(f"is {shown(node.value)}; expected from {low} to {high}", name)
     return value
 
 

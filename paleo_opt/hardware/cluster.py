@@ -79,7 +79,7 @@ class Cluster:
         levels: From inside the node outwards; at least one.
         max_nodes: How many nodes there are, or None where no limit is published.
         price: None where none is published (then it has no cost, and is refused under a money budget).
-        ppp_comm: Platform percent of peak of its links.
+        ppp_comm: Platform percent of peak of its links, where a source gives one.
         fetch_group: PALEO's 2017 rule for hybrid parallelism: a fetch from another group of this many devices halves
             its bandwidth, cumulatively; None for no such groups.
         source: Where the numbers are from.
@@ -94,7 +94,7 @@ class Cluster:
     max_nodes: int | None
     price: Price | None
     source: str
-    ppp_comm: float = 1.0
+    ppp_comm: float | None = None
     fetch_group: int | None = None
     file: str = ""
 
@@ -102,3 +102,20 @@ class Cluster:
     def max_devices(self) -> int | None:
         """Devices of the whole cluster, or None where there is no published limit."""
         return None if self.max_nodes is None else self.max_nodes * self.devices_per_node
+
+
+def single_device_cluster(device: Device) -> Cluster:
+    """One device by itself: no links, no price."""
+    return Cluster(
+        name=device.name,
+        description=f"{device.description}, one by itself",
+        provider="any",
+        device=device,
+        devices_per_node=1,
+        # Nothing is sent; a link without limit keeps the formulas whole.
+        levels=(Level("none", 1, float("inf"), 0.0),),
+        max_nodes=1,
+        price=None,
+        source=device.source,
+        file=device.file,
+    )

@@ -1,37 +1,55 @@
 """Load devices, links and clusters from their YAML (docs/hardware.md), checking every number.
 
-A file that was read is kept until it changes on disk: many clusters share one reading of their device.
+A file that was read is kept, a user's own until it changes: many clusters share one reading of their device.
 """
 
 from __future__ import annotations
 
-import datetime
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from paleo_opt import catalog
-from paleo_opt.errors import SpecError, nearest
+from paleo_opt.errors import SpecError
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.bounds import quantity
 from paleo_opt.hardware.cluster import Cluster, Level, Link, Price
-from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.parts import fetch_group, read_device, read_link
 from paleo_opt.spec_file import Fields, read_spec
 
 _NO_OVERRIDES: Mapping[str, str] = {}
 _DEVICE_PREFIX = "device."
+_SHIPPED = str(catalog.shipped_folder())
 _SUFFIXES = (".yaml", ".yml")
 
 
+@cache
+def _names(kind: str, own_folders: str) -> dict[str, Path]:
+    """`catalog.names`, looked up once for each value of ``PALEO_OPT_PATH``: a cluster names up to four files."""
+    return catalog.names(kind)
+
+
+def _known(kind: str) -> dict[str, Path]:
+    return _names(kind, os.environ.get("PALEO_OPT_PATH", ""))
+
+
+def _find(kind: str, name: str) -> Path:
+    return _known(kind).get(name) or catalog.find(kind, name)
+
+
+def _is_shipped(path: Path) -> bool:
+    return str(path).startswith(_SHIPPED)
+
+
 def _stamp(path: Path) -> tuple[int, int]:
-    """Changes when the file does."""
+    """Changes when the file does; shipped files do not."""
+    if _is_shipped(path):
+        return 0, 0
     status = path.stat()
     return status.st_mtime_ns, status.st_size
-
-
-def _read(path: Path, overrides: Mapping[str, str]) -> Fields:
-    return read_spec(path, overrides) if overrides else read_spec(path)
 
 
 # -- devices -----------------------------------------------------------------------------------------------
@@ -45,51 +63,13 @@ def load_device(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES)
     Raises:
         SpecError: no such device, or all that is wrong in its file.
     """
-    path = catalog.find("device", name_or_path)
-    return _read_device(path, overrides) if overrides else _device(path, _stamp(path))
+    path = _find("device", name_or_path)
+    return read_device(path, overrides) if overrides else _device(path, _stamp(path))
 
 
 @cache
 def _device(path: Path, stamp: tuple[int, int]) -> Device:
-    return _read_device(path, _NO_OVERRIDES)
-
-
-def _by_precision(fields: Fields, known: list[str]) -> list[str]:
-    """The precisions that a mapping names; a name that is none is noted with the nearest."""
-    found = []
-    for name in fields.names():
-        if name in known:
-            found.append(name)
-        else:
-            fields.problem(f"is not a precision it has{nearest(name, known)}", name)
-    return found
-
-
-def _read_device(path: Path, overrides: Mapping[str, str]) -> Device:
-    fields = _read(path, overrides)
-    peaks = fields.fields("peak")
-    peak = {name: quantity(peaks, name, "peak") for name in _by_precision(peaks, list(ELEMENT_BYTES))}
-    if not peak and not fields.problems:
-        fields.problem("names no precision; expected at least one, such as fp32", "peak")
-    shares = fields.fields("ppp_comp", None)
-    fields.integer("year", None, 1990, datetime.date.today().year + 2)
-    device = Device(
-        name=bounds.stem(fields, path),
-        description=fields.text("description"),
-        peak=peak,
-        memory=quantity(fields, "memory", "memory"),
-        memory_bandwidth=quantity(fields, "memory_bandwidth", "memory_bandwidth"),
-        clock=quantity(fields, "clock", "clock"),
-        multiprocessors=fields.integer("multiprocessors", None, 1, 100_000),
-        power=quantity(fields, "power", "power", default=None),
-        source=fields.text("source"),
-        ppp_comp={n: bounds.share(shares, n) for n in _by_precision(shares, list(peak))} if shares else {},
-        host_link=quantity(fields, "host_link", "host_link", default=None),
-        file=str(path),
-    )
-    fields.finish()
-    fields.raise_problems()
-    return device
+    return read_device(path, _NO_OVERRIDES)
 
 
 # -- links -------------------------------------------------------------------------------------------------
@@ -97,43 +77,19 @@ def _read_device(path: Path, overrides: Mapping[str, str]) -> Device:
 
 def load_link(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES) -> Link:
     """The link of a shipped or user's name, or of a YAML file. Raises and overrides as `load_device`."""
-    path = catalog.find("link", name_or_path)
-    return (_read_link(path, overrides) if overrides else _link(path, _stamp(path)))[0]
+    path = _find("link", name_or_path)
+    return (read_link(path, overrides) if overrides else _link(path, _stamp(path)))[0]
 
 
 @cache
 def _link(path: Path, stamp: tuple[int, int]) -> tuple[Link, int | None]:
-    return _read_link(path, _NO_OVERRIDES)
-
-
-def _read_link(path: Path, overrides: Mapping[str, str]) -> tuple[Link, int | None]:
-    """A link, and the size of the groups of PALEO's 2017 fetch rule where its file gives one."""
-    fields = _read(path, overrides)
-    link = Link(
-        name=bounds.stem(fields, path),
-        description=fields.text("description"),
-        bandwidth=quantity(fields, "bandwidth", "bandwidth"),
-        latency=quantity(fields, "latency", "latency"),
-        source=fields.text("source"),
-        file=str(path),
-    )
-    fetch_group = _fetch_group(fields)
-    fields.finish()
-    fields.raise_problems()
-    return link, fetch_group
-
-
-def _fetch_group(fields: Fields) -> int | None:
-    size: int | None = fields.integer("fetch_group", None, 2, bounds.MOST_DEVICES)
-    return size
+    return read_link(path, _NO_OVERRIDES)
 
 
 # -- clusters ----------------------------------------------------------------------------------------------
 
 
-def load_cluster(
-    name_or_path: str, device: str | None = None, overrides: Mapping[str, str] = _NO_OVERRIDES
-) -> Cluster:
+def load_cluster(name_or_path: str, device: str | None = None, overrides: Mapping[str, str] = _NO_OVERRIDES) -> Cluster:
     """The cluster of a shipped or user's name, or of a YAML file.
 
     Args:
@@ -145,20 +101,19 @@ def load_cluster(
     Raises:
         SpecError: no such cluster or device, or all that is wrong in their files.
     """
-    if name_or_path not in catalog.names("cluster") and name_or_path in catalog.names("link"):
+    if name_or_path not in _known("cluster") and name_or_path in _known("link"):
         if device is None:
-            raise SpecError(
-                f"{name_or_path!r} is a link, not a cluster; to join devices by it, name the device"
-            )
-        return _over_link(catalog.find("link", name_or_path), device, overrides)
-    path = catalog.find("cluster", name_or_path)
-    if overrides:
+            raise SpecError(f"{name_or_path!r} is a link, not a cluster; to join devices by it, name the device")
+        return _over_link(_find("link", name_or_path), device, overrides)
+    path = _find("cluster", name_or_path)
+    # A cluster is kept only where it and all that it names are shipped: a user's device may change under it.
+    if overrides or os.environ.get("PALEO_OPT_PATH") or not _is_shipped(path):
         return _read_cluster(path, device, overrides)
-    return _cluster(path, _stamp(path), device)
+    return _cluster(path, device)
 
 
 @cache
-def _cluster(path: Path, stamp: tuple[int, int], device: str | None) -> Cluster:
+def _cluster(path: Path, device: str | None) -> Cluster:
     return _read_cluster(path, device, _NO_OVERRIDES)
 
 
@@ -170,7 +125,7 @@ def _split(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]
 
 def _over_link(path: Path, device_name: str, overrides: Mapping[str, str]) -> Cluster:
     own, of_device = _split(overrides)
-    link, fetch_group = _read_link(path, own)
+    link, group = read_link(path, own)
     device = load_device(device_name, of_device)
     return Cluster(
         name=f"{device.name} over {link.name}",
@@ -182,7 +137,7 @@ def _over_link(path: Path, device_name: str, overrides: Mapping[str, str]) -> Cl
         max_nodes=None,
         price=None,
         source=link.source,
-        fetch_group=fetch_group,
+        fetch_group=group,
         file=str(path),
     )
 
@@ -193,9 +148,8 @@ def _referenced(fields: Fields, field: str, load: Callable[[str], Any]) -> Any:
     name: str = fields.text(field)
     if len(fields.problems) > noted:
         return None
-    beside = Path(fields.file).parent / name
     try:
-        return load(str(beside) if name.endswith(_SUFFIXES) and beside.is_file() else name)
+        return load(_beside(fields.file, name) if name.endswith(_SUFFIXES) else name)
     except SpecError as error:
         for problem in error.problems:
             if problem.file:
@@ -205,9 +159,15 @@ def _referenced(fields: Fields, field: str, load: Callable[[str], Any]) -> Any:
         return None
 
 
+def _beside(file: str, name: str) -> str:
+    """The path ``name`` seen from the folder of ``file``, or as it is where that is no file."""
+    beside = Path(file).parent / name
+    return str(beside) if beside.is_file() else name
+
+
 def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, str]) -> Cluster:
     own, of_device = _split(overrides)
-    fields = _read(path, own)
+    fields = read_spec(path, own)
     if device_name is None:
         device = _referenced(fields, "device", lambda name: load_device(name, of_device))
     else:
@@ -233,8 +193,8 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
         max_nodes=max_nodes,
         price=_price(price) if price else None,
         source=fields.text("source"),
-        ppp_comm=bounds.share(fields, "ppp_comm", default=1.0),
-        fetch_group=_fetch_group(fields),
+        ppp_comm=bounds.share(fields, "ppp_comm", default=None),
+        fetch_group=fetch_group(fields),
         file=str(path),
     )
     fields.finish()

@@ -46,7 +46,7 @@ class Layer:
         normalizer: ``batch_norm`` where one follows inside the layer, else empty.
         normalizer_scale: Whether that normalizer has a scale besides its shift.
         activation: The function applied to the output inside the layer, or empty.
-        split: ``data`` (replicated on every worker) or ``model`` (outputs divided over the workers) in the hybrid layout.
+        split: In the hybrid layout ``data`` (replicated on every worker) or ``model`` (outputs divided over them).
         line: Line of the network's file.
     """
 
@@ -113,7 +113,7 @@ class Layer:
 
     @property
     def forward_flops(self) -> int:
-        """FLOPs of the forward pass per sample, a multiply-add counting as two; DESIGN's layer list, GEMM for convolutions."""
+        """FLOPs of the forward pass per sample, a multiply-add counting as two, convolutions as matrix products."""
         if self.type == "Convolution":
             return 2 * self.weights * self.output_shape[0] * self.output_shape[1]
         if self.type == "Deconvolution":
@@ -142,7 +142,8 @@ class TrainingJob:
         optimizer: ``sgd``, ``momentum``, ``adam``, ``rmsprop`` or ``lars``; decides the optimizer state.
         samples_to_target: Samples to the target quality at a small batch.
         max_global_batch: The largest global batch with which the target was reached.
-        critical_batch: B_crit of samples(B) = S_min (1 + B / B_crit), or None where no source gives it (samples then stay constant).
+        critical_batch: B_crit of samples(B) = S_min (1 + B / B_crit), or None where no source gives it (samples then
+            do not depend on the batch).
         target: The quality reached, in words.
         sources: For every number, where it was published.
     """
