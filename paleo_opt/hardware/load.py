@@ -6,13 +6,15 @@ A file that was read is kept, a user's own until it changes: many clusters share
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from paleo_opt import catalog
-from paleo_opt.errors import SpecError
+from paleo_opt.errors import SpecError, nearest
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.bounds import quantity
 from paleo_opt.hardware.cluster import Cluster, Level, Link, Price
@@ -22,8 +24,8 @@ from paleo_opt.spec_file import Fields, read_spec
 
 _NO_OVERRIDES: Mapping[str, str] = {}
 _DEVICE_PREFIX = "device."
-_SHIPPED = str(catalog.shipped_folder())
-_SUFFIXES = (".yaml", ".yml")
+_INDEX = re.compile(r"\.(\d+)(?=\.|$)")
+_SHIPPED = str(catalog.shipped_folder() / "hardware") + os.sep
 
 
 @cache
@@ -38,6 +40,10 @@ def _known(kind: str) -> dict[str, Path]:
 
 def _find(kind: str, name: str) -> Path:
     return _known(kind).get(name) or catalog.find(kind, name)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or os.sep in name
 
 
 def _is_shipped(path: Path) -> bool:
@@ -105,6 +111,9 @@ def load_cluster(name_or_path: str, device: str | None = None, overrides: Mappin
         if device is None:
             raise SpecError(f"{name_or_path!r} is a link, not a cluster; to join devices by it, name the device")
         return _over_link(_find("link", name_or_path), device, overrides)
+    if device is not None and not _is_path(name_or_path) and name_or_path not in _known("cluster"):
+        hint = nearest(name_or_path, [*_known("cluster"), *_known("link")])
+        raise SpecError(f"no cluster or link is called {name_or_path!r}{hint}; see: paleo-opt list clusters")
     path = _find("cluster", name_or_path)
     # A cluster is kept only where it and all that it names are shipped: a user's device may change under it.
     if overrides or os.environ.get("PALEO_OPT_PATH") or not _is_shipped(path):
@@ -119,14 +128,29 @@ def _cluster(path: Path, device: str | None) -> Cluster:
 
 def _split(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Overrides of the cluster, and those of its device without their prefix."""
-    own = {name: text for name, text in overrides.items() if not name.startswith(_DEVICE_PREFIX)}
-    return own, {n.removeprefix(_DEVICE_PREFIX): text for n, text in overrides.items() if n not in own}
+    own, of_device = {}, {}
+    for name, text in overrides.items():
+        if name.startswith(_DEVICE_PREFIX):
+            of_device[name.removeprefix(_DEVICE_PREFIX)] = text
+        else:
+            # levels.1.bandwidth as well as levels[1].bandwidth
+            own[_INDEX.sub(r"[\1]", name)] = text
+    return own, of_device
+
+
+def _load_held(name: str, overrides: Mapping[str, str]) -> Device:
+    """The device that a cluster holds; problems name an override as it was given, with its prefix."""
+    try:
+        return load_device(name, overrides)
+    except SpecError as error:
+        given = {f"--set {n}={text}": f"--set {_DEVICE_PREFIX}{n}={text}" for n, text in overrides.items()}
+        raise SpecError([replace(p, file=given.get(p.file, p.file)) for p in error.problems]) from None
 
 
 def _over_link(path: Path, device_name: str, overrides: Mapping[str, str]) -> Cluster:
     own, of_device = _split(overrides)
     link, group = read_link(path, own)
-    device = load_device(device_name, of_device)
+    device = _load_held(device_name, of_device)
     return Cluster(
         name=f"{device.name} over {link.name}",
         description=f"{device.description}, one a node, over {link.description}",
@@ -149,7 +173,7 @@ def _referenced(fields: Fields, field: str, load: Callable[[str], Any]) -> Any:
     if len(fields.problems) > noted:
         return None
     try:
-        return load(_beside(fields.file, name) if name.endswith(_SUFFIXES) else name)
+        return load(_beside(fields.file, name) if _is_path(name) else name)
     except SpecError as error:
         for problem in error.problems:
             if problem.file:
@@ -169,10 +193,10 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
     own, of_device = _split(overrides)
     fields = read_spec(path, own)
     if device_name is None:
-        device = _referenced(fields, "device", lambda name: load_device(name, of_device))
+        device = _referenced(fields, "device", lambda name: _load_held(name, of_device))
     else:
         fields.text("device", "")
-        device = load_device(device_name, of_device)
+        device = _load_held(device_name, of_device)
     noted = len(fields.problems)
     per_node: int = fields.integer("devices_per_node", minimum=1, maximum=bounds.MOST_DEVICES)
     listed: list[Fields] = fields.fields_list("levels")
