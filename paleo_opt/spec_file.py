@@ -48,9 +48,12 @@ class Fields:
     `raise_problems` at the end of the file.
     """
 
-    def __init__(self, node: yaml.Node, file: str, path: str, problems: list[Problem]) -> None:
+    def __init__(self, node: yaml.Node, file: str, path: str, problems: list[Problem], line: int | None = None) -> None:
         self.path, self.problems = path, problems
         self.file, self.line = place(node, file)
+        if line is not None and self.line:
+            # That of the mapping's own name: its node starts at its first field.
+            self.line = line
         self._nodes: dict[str, yaml.Node] = {}
         self._overrides: dict[str, str] = {}
         self._lines: dict[str, int] = {}
@@ -204,7 +207,7 @@ class Fields:
                     self.problem("is missing", name)
                 return self.empty(name)
             return default
-        return Fields(node, self.file, self._join(name), self.problems)
+        return Fields(node, self.file, self._join(name), self.problems, self.line_of(name))
 
     def fields_list(self, name: str, default: Any = _REQUIRED) -> Any:
         """A list of mappings, each as `Fields`."""

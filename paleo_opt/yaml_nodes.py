@@ -193,10 +193,10 @@ def _replaced(node: yaml.Node, field: str, value: yaml.Node, mark: yaml.Mark) ->
             best = name
     if best:
         rest = field[len(best) :].removeprefix(".")
+        # A list with one element replaced is reported as a whole, so it counts as set by the override.
+        anew = not rest or rest.startswith("[")
         pairs = [
-            (_key(best, mark) if not rest else key, _replaced(old, rest, value, mark))
-            if key.value == best
-            else (key, old)
+            (_key(best, mark) if anew else key, _replaced(old, rest, value, mark)) if key.value == best else (key, old)
             for key, old in node.value
         ]
     else:

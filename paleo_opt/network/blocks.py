@@ -167,7 +167,7 @@ class Expansion:
             return self._texts[id(node)][1]
         problems = layers.problems
         before = len(problems)
-        fields = Fields(node, layers.file, f"layers.{full}", problems)
+        fields = Fields(node, layers.file, f"layers.{full}", problems, self._lines[full])
         if not isinstance(node, yaml.MappingNode):
             return LayerText(fields, "", {}, (), False)
         kind = fields.text("type", choices=_TYPES)
@@ -244,7 +244,7 @@ class Expansion:
                     fields.problem(f"makes a second layer {shown(name)!r} (first on line {first})", "repeat")
                     return
                 self._lines[name] = fields.line
-            layers = Fields(node, fields.file, f"layers.{name}", fields.problems)
+            layers = Fields(node, fields.file, f"layers.{name}", fields.problems, fields.line)
             last = (layers.names() or [""])[-1]
             self._stands_for[name] = f"{name}/{endpoint or last}"
             self._layers(layers, _Scope(f"{name}/", parents, scope.depth + 1, templates))

@@ -116,6 +116,8 @@ def _pooling(values: Values, inputs: Sequence[_Input]) -> Geometry:
     kernel: Pair = values["kernel"]
     strides: Pair = values.get("strides", kernel)
     size, padding, mode = _windowed(values, height, width, kernel, strides)
+    if mode == "EXPLICIT" and any(p >= k for p, k in zip(padding, kernel, strict=True)):
+        raise _wrong(f"is {shape_text(padding)}, so that a window of {shape_text(kernel)} sees nothing else", "padding")
     return Geometry((*size, channels), kernel, strides, padding, mode)
 
 
