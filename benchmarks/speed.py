@@ -101,10 +101,8 @@ def main() -> None:
         for size in SIZES:
             command = [sys.executable, str(Path(__file__)), "--sweep", net, size]
             done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            rate = done["strategies"] / done["seconds"] / 1e6
-            print(
-                f"{net:<14}{done['strategies']:>12,}{done['seconds']:>10.4f}{rate:>11.1f}{done['peak_bytes'] / 1e6:>9.0f}"
-            )
+            count, seconds, peak = done["strategies"], done["seconds"], done["peak_bytes"] / 1e6
+            print(f"{net:<14}{count:>12,}{seconds:>10.4f}{count / seconds / 1e6:>11.1f}{peak:>9.0f}")
 
     print("\nOne estimate of one strategy (network compiled)")
     for net in NETS:
