@@ -34,12 +34,6 @@ def _type_name(node: yaml.Node) -> str:
     return f"'{shown(node.value)}'"
 
 
-def scalar(node: yaml.Node) -> Any:
-    """The Python value of a YAML scalar node: str, int, float, bool, date or None."""
-    loader = yaml.SafeLoader("")
-    return loader.construct_object(node, deep=True)
-
-
 class Fields:
     """One mapping of a spec file: values by name and type, every mistake noted in ``problems`` and read past.
 

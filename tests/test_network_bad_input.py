@@ -15,7 +15,7 @@ Expected = list[tuple[int, str, str]]
 
 CONV = "{type: Convolution, outputs: 8, kernel: 3}"
 
-# Layers of a network whose input is 224x224x3, the first on line 4; and of each problem: line, field, part of the words.
+# Layers of a network whose input is 224x224x3, the first on line 4; of each problem: line, field, words of it.
 LAYERS: dict[str, tuple[str, Expected]] = {
     "unknown type": (
         f"a: {{type: Convolutoin, outputs: 8}}\nb: {CONV}",
