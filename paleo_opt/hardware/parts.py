@@ -33,6 +33,8 @@ def read_device(path: Path, overrides: Mapping[str, str]) -> Device:
     if not peak and not fields.problems:
         fields.problem("names no precision; expected at least one, such as fp32", "peak")
     shares = fields.fields("ppp_comp", None)
+    # Where a peak is wrong, its PPP is no second mistake.
+    sharing = list(ELEMENT_BYTES if fields.problems else peak)
     fields.integer("year", None, 1990, datetime.date.today().year + 2)
     device = Device(
         name=bounds.stem(fields, path),
@@ -44,7 +46,7 @@ def read_device(path: Path, overrides: Mapping[str, str]) -> Device:
         multiprocessors=fields.integer("multiprocessors", None, 1, 100_000),
         power=quantity(fields, "power", "power", default=None),
         source=fields.text("source"),
-        ppp_comp={n: bounds.share(shares, n) for n in _by_precision(shares, list(peak))} if shares else {},
+        ppp_comp={n: bounds.share(shares, n) for n in _by_precision(shares, sharing)} if shares else {},
         host_link=quantity(fields, "host_link", "host_link", default=None),
         file=str(path),
     )
