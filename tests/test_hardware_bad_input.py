@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from paleo_opt.errors import SpecError
+from paleo_opt.hardware.cluster import Cluster, Link
+from paleo_opt.hardware.device import Device
 from paleo_opt.hardware.load import load_cluster, load_device, load_link
 
 DEVICE = """\
@@ -51,7 +54,11 @@ price:
 source: us
 """
 TEXTS = {"device": DEVICE, "link": LINK, "cluster": CLUSTER}
-LOADERS = {"device": load_device, "link": load_link, "cluster": load_cluster}
+LOADERS: dict[str, Callable[[str], Device | Link | Cluster]] = {
+    "device": load_device,
+    "link": load_link,
+    "cluster": load_cluster,
+}
 
 
 def problems(tmp_path: Path, kind: str, text: str) -> list[str]:
