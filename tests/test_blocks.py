@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paleo_opt.estimator.cost_table import compile_network
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster
 from paleo_opt.network.load import load_network
 from paleo_opt.search.blocks import gpu_counts, make_blocks
@@ -58,9 +59,9 @@ def test_given_global_batches_are_divided_exactly(gpus, micro, batches):
 def test_model_split_counts_groups_as_workers():
     space = replace(SPACE, gpus=(8,), micro_batch=(4,), accumulation=(1,), split=("model",), tensor=(4,))
     (block,) = make_blocks(space, TABLE, [CLUSTER], 8, 10**6)
-    rows, micro, accumulation = next(block.plans())
-    strategies = block.strategies(rows, micro, accumulation)
-    assert strategies.global_batch.tolist() == [8]  # two groups of four, four samples each
+    assert plans_of(block) == {(8, 4, 1)}
+    strategy = Strategy(CLUSTER, 8, 4, 1, split="model", tensor=4, precision="bf16")
+    assert (strategy.data, strategy.global_batch) == (2, 8)  # two groups of four, four samples each
 
 
 def test_gpu_counts_are_divisors_of_a_node_then_whole_nodes():

@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ COLLECTIVES = (*FLAT_ALL_REDUCES, "hierarchical")
 PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
 
 
-def _spans(cluster: Cluster) -> list[tuple[float, float, float]]:
+def spans(cluster: Cluster) -> list[tuple[float, float, float]]:
     """For each stretch of levels from inside the node outwards: devices reached, slowest bandwidth, largest latency."""
     stretches = []
     bandwidth, latency, reach = np.inf, 0.0, 1.0
@@ -111,62 +112,75 @@ def _spans(cluster: Cluster) -> list[tuple[float, float, float]]:
     return stretches
 
 
-def slowest_link(cluster: Cluster, workers: int) -> tuple[float, float]:
-    """Bandwidth [bytes/s] and latency [s] that bound a path through ``workers`` devices on as few nodes as can be.
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """The links that bound a path through some devices, packed onto as few nodes as can be. Shapes (W,).
 
-    They are the slowest bandwidth and the largest latency of the levels that the workers span.
+    Attributes:
+        workers: Devices on the path.
+        devices_per_node: Devices in a node there.
+        bandwidth: The slowest of the levels that the devices span [bytes/s].
+        latency: The largest of those levels [s].
+        inside_bandwidth: Of the first level [bytes/s].
+        inside_latency: Of the first level [s].
     """
-    stretches = _spans(cluster)
-    return next((stretch[1:] for stretch in stretches if workers <= stretch[0]), stretches[-1][1:])
+
+    workers: Floats
+    devices_per_node: NDArray[np.int64]
+    bandwidth: Floats
+    latency: Floats
+    inside_bandwidth: Floats
+    inside_latency: Floats
 
 
-def slowest_links(cluster: Cluster, workers: Floats) -> tuple[Floats, Floats]:
-    """As `slowest_link`, for many numbers of workers. Shapes (W,)."""
-    reach, bandwidth, latency = np.array(_spans(cluster)).T
+def cluster_paths(cluster: Cluster, workers: Floats) -> Paths:
+    """The paths through each number of devices of one cluster. Shape (W,)."""
+    reach, bandwidth, latency = np.array(spans(cluster)).T
     stretch = np.minimum(np.searchsorted(reach, workers), reach.size - 1)
-    return bandwidth[stretch], latency[stretch]
+    return Paths(
+        workers=workers,
+        devices_per_node=np.full(workers.shape, cluster.devices_per_node),
+        bandwidth=bandwidth[stretch],
+        latency=latency[stretch],
+        inside_bandwidth=np.full(workers.shape, bandwidth[0]),
+        inside_latency=np.full(workers.shape, latency[0]),
+    )
 
 
-def hierarchical(cluster: Cluster, workers: Floats, size: Floats | float, ppp_comm: float) -> Floats:
+def hierarchical(paths: Paths, size: Floats | float, ppp_comm: Floats | float) -> Floats:
     """Reduce-scatter inside the node, ring all-reduce of 1/G between nodes, all-gather inside [seconds].
 
     Each of the G devices of a node sends its share over 1/G of the node's connection, so between the nodes the whole
     message crosses the node's connection once.
     """
-    inside = np.minimum(workers, float(cluster.devices_per_node))
-    nodes = np.ceil(workers / cluster.devices_per_node)
-    inner = cluster.levels[0]
-    bandwidth, latency = slowest_links(cluster, workers)
-    transfer = np.asarray(size / (ppp_comm * inner.bandwidth))
-    between = size / (ppp_comm * bandwidth)
+    inside = np.minimum(paths.workers, paths.devices_per_node)
+    nodes = np.ceil(paths.workers / paths.devices_per_node)
+    transfer = np.asarray(size / (ppp_comm * paths.inside_bandwidth))
+    between = np.asarray(size / (ppp_comm * paths.bandwidth))
     return (
-        reduce_scatter(inside, transfer, np.asarray(inner.latency))
-        + all_gather(inside, transfer, np.asarray(inner.latency))
-        + ring_all_reduce(nodes, between, latency)
+        reduce_scatter(inside, transfer, paths.inside_latency)
+        + all_gather(inside, transfer, paths.inside_latency)
+        + ring_all_reduce(nodes, between, paths.latency)
     )
 
 
-def all_reduce(
-    collectives: Sequence[str], cluster: Cluster, workers: Floats, size: Floats | float, ppp_comm: float
-) -> Floats:
-    """Time of an all-reduce of ``size`` bytes [s], per collective and number of workers.
+def all_reduce(collectives: Sequence[str], paths: Paths, size: Floats | float, ppp_comm: Floats | float) -> Floats:
+    """Time of an all-reduce of ``size`` bytes [s], per collective and path.
 
     Args:
         collectives: Names out of `COLLECTIVES`; C of them.
-        cluster: Whose links are crossed.
-        workers: Devices that take part, at least 1. Shape (W,).
+        paths: Through the workers, W of them.
         size: Bytes of the message, scalar or shape (W,).
-        ppp_comm: Share of a link's bandwidth that the platform attains.
+        ppp_comm: Share of a link's bandwidth that the platform attains, scalar or shape (W,).
 
     Returns:
         Shape (C, W).
     """
-    bandwidth, latency = slowest_links(cluster, workers)
-    transfer = size / (ppp_comm * bandwidth)
-    times = np.empty((len(collectives), *workers.shape))
+    transfer = size / (ppp_comm * paths.bandwidth)
+    times = np.empty((len(collectives), *paths.workers.shape))
     for row, name in enumerate(collectives):
         if name == "hierarchical":
-            times[row] = hierarchical(cluster, workers, size, ppp_comm)
+            times[row] = hierarchical(paths, size, ppp_comm)
         else:
-            times[row] = FLAT_ALL_REDUCES[name](workers, transfer, latency)
+            times[row] = FLAT_ALL_REDUCES[name](paths.workers, transfer, paths.latency)
     return times

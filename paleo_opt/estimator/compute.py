@@ -20,7 +20,7 @@ from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 
 @dataclass(frozen=True)
 class Rates:
-    """What one device attains: peak times platform percent of peak.
+    """What a device attains: peak times platform percent of peak. Shapes () or that of the batches.
 
     Attributes:
         flops: FLOP/s of arithmetic.
@@ -28,17 +28,17 @@ class Rates:
         clock: Seconds of one clock, the floor of any nonzero term.
     """
 
-    flops: float
-    elements: float
-    clock: float
+    flops: Floats
+    elements: Floats
+    clock: Floats
 
 
 def device_rates(device: Device, precision: str, ppp_comp: float) -> Rates:
     """The rates of ``device`` in ``precision`` at platform percent of peak ``ppp_comp`` (0 to 1)."""
     return Rates(
-        flops=ppp_comp * device.peak[precision],
-        elements=ppp_comp * device.memory_bandwidth / ELEMENT_BYTES[precision],
-        clock=1.0 / device.clock,
+        flops=np.asarray(ppp_comp * device.peak[precision]),
+        elements=np.asarray(ppp_comp * device.memory_bandwidth / ELEMENT_BYTES[precision]),
+        clock=np.asarray(1.0 / device.clock),
     )
 
 
@@ -59,7 +59,7 @@ class LayerTimes:
     workspace: Floats
 
 
-def _segment_times(terms: Floats, starts: NDArray[np.intp], batch: Floats, rate: float, clock: float) -> Floats:
+def _segment_times(terms: Floats, starts: NDArray[np.intp], batch: Floats, rate: Floats, clock: Floats) -> Floats:
     """Σ repeats · max(clock, (fixed + per_sample · n) / rate) over each segment's terms. Shape (segments, batches)."""
     fixed, per_sample, repeats = terms
     times = per_sample[:, None] * batch
@@ -72,7 +72,7 @@ def _segment_times(terms: Floats, starts: NDArray[np.intp], batch: Floats, rate:
 
 
 def layer_times(
-    terms: Terms, rates: Rates, batch: Floats, auto: bool, workspace_limit: float, pipelined: bool
+    terms: Terms, rates: Rates, batch: Floats, auto: bool, workspace_limit: Floats | float, pipelined: bool
 ) -> LayerTimes:
     """Time of every row of ``terms`` in each pass, for each batch.
 
@@ -123,14 +123,20 @@ def pass_times(times: LayerTimes, count: Floats, pipelined: bool) -> tuple[Float
     return count @ forward, count @ backward
 
 
-def update_time(parameters: Floats | float, device: Device, pipelined: bool) -> Floats:
-    """Time of the optimizer's update [s]: 2 FLOPs a parameter in fp32, three passes over the parameters, full peak.
+def update_time(
+    parameters: float, peak: Floats | float, memory_bandwidth: Floats | float, clock: Floats | float, pipelined: bool
+) -> Floats:
+    """Time of the optimizer's update [s]: 2 FLOPs a parameter and three passes over the fp32 parameters.
 
-    PALEO charges the update no platform percent of peak; its three passes are read, read the gradient, write.
+    The three passes are read, read the gradient, write. PALEO charges them no platform percent of peak.
+
+    Args:
+        parameters: How many.
+        peak: FLOP/s.
+        memory_bandwidth: Bytes/s.
+        clock: Seconds of one clock.
+        pipelined: Whether memory traffic hides behind arithmetic.
     """
-    peak = device.peak.get("fp32", max(device.peak.values()))
-    clock = 1.0 / device.clock
-    count = np.asarray(parameters, dtype=float)
-    compute = np.where(count > 0, np.maximum(2.0 * count / peak, clock), 0.0)
-    memory = 3.0 * np.maximum(4.0 * count / device.memory_bandwidth, clock)
-    return np.maximum(compute, memory) if pipelined else compute + memory
+    compute = np.maximum(2.0 * parameters / np.asarray(peak), clock) if parameters else np.zeros(())
+    memory = 3.0 * np.maximum(4.0 * parameters / np.asarray(memory_bandwidth), clock)
+    return np.maximum(compute, memory) if pipelined else np.asarray(compute + memory)

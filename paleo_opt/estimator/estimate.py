@@ -7,6 +7,7 @@ broadcasts to the set.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.collectives import all_reduce
-from paleo_opt.estimator.compute import device_rates, update_time
-from paleo_opt.estimator.cost_table import CostTable, Floats
+from paleo_opt.estimator.compute import Rates, update_time
+from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES, Memory, device_memory
-from paleo_opt.estimator.parallelism import micro_batch_times
+from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
+from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+from paleo_opt.hardware.device import Device
 
 #: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
 #: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
@@ -34,6 +36,9 @@ DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8
 #: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
 DEFAULT_PPP_COMM = 0.8
 MODELS = ("paleo",)
+
+
+_OfPlaceAndValue = Callable[[Integers, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Estimates:
         memory: Bytes per device, by use.
         samples: Samples to the target, at the global batch; None without a training job.
         flops_per_sample: Model FLOPs of one sample's step (forward and backward).
+        places: What the clusters attain.
     """
 
     strategies: Strategies
@@ -108,6 +114,7 @@ class Estimates:
     memory: Memory
     samples: Floats | None
     flops_per_sample: float
+    places: Places
 
     @cached_property
     def compute_time_s(self) -> Floats:
@@ -135,7 +142,7 @@ class Estimates:
     @cached_property
     def fits(self) -> NDArray[np.bool_]:
         """Whether a device holds it."""
-        return np.asarray(self.memory_bytes <= self.strategies.cluster.device.memory)
+        return np.asarray(self.memory_bytes <= self.places.capacity[self.strategies.place])
 
     @cached_property
     def steps(self) -> Floats:
@@ -157,71 +164,74 @@ class Estimates:
     @cached_property
     def cost_usd(self) -> Floats:
         """Whole nodes at the on-demand price [$]; NaN where the cluster has none. Raises as `steps`."""
-        price = self.strategies.cluster.price
-        rate = self.strategies.nodes * (np.nan if price is None else price.on_demand / 3600.0)
+        rate = self.strategies.nodes * self.places.dollars[self.strategies.place]
         return rate * self.time_to_target_s
 
     @cached_property
     def energy_kwh(self) -> Floats:
         """Devices at full power (TDP) for the whole time [kWh]; NaN where none is published. Raises as `steps`."""
-        power = self.strategies.cluster.device.power
-        rate = self.strategies.gpus * (np.nan if power is None else power / 3.6e6)
+        rate = self.strategies.gpus * self.places.watts[self.strategies.place] / 3.6e6
         return rate * self.time_to_target_s
 
     @cached_property
     def mfu(self) -> Floats:
         """Model FLOPs per second over the peak of all devices (model FLOPs utilization)."""
-        peak = self.strategies.cluster.device.peak[self.strategies.precision]
+        peak = self.places.peak[self.strategies.place]
         use: Floats = self.flops_per_sample * self.samples_per_s / (self.strategies.gpus * peak)
         return use
 
 
 class Memo:
-    """Values of a function of a positive integer, kept for the next tile of the same block.
+    """Values of a function of a place and a positive integer, kept for the next tile of the same sweep.
 
-    A sweep evaluates one block in tiles; what depends on the micro-batch or on the number of GPUs alone is the same
-    in all of them. The table is dense: both are small integers.
+    What depends on the micro-batch or the number of GPUs alone is the same in all tiles. A dense table says where the
+    values of each pair stand: both are small integers.
     """
 
     def __init__(self) -> None:
-        self._table = np.zeros((0, 0))
-        self._known = np.zeros(0, dtype=bool)
+        self._slot = np.zeros((0, 0), dtype=np.int32)  # one above where the values stand; 0 is unknown
+        self._values = np.zeros((0, 0))
 
-    def gather(self, values: Integers, function: Callable[[Floats], Floats]) -> Floats:
-        """``function`` at each of ``values``; it maps shape (k,) to (rows, k). Shape (rows, *values.shape)."""
-        flat = values.reshape(-1)
-        size = int(flat.max()) + 1
-        if size > self._known.size:
-            known = np.zeros(size, dtype=bool)
-            known[: self._known.size] = self._known
-            self._known = known
-        if not self._known[flat].all():
-            wanted = np.zeros(self._known.size, dtype=bool)
-            wanted[flat] = True
-            missing = np.flatnonzero(wanted & ~self._known)
-            found = function(missing.astype(float))
-            table = np.zeros((found.shape[0], self._known.size))
-            table[: self._table.shape[0], : self._table.shape[1]] = self._table
-            table[:, missing] = found
-            self._table = table
-            self._known[missing] = True
-        return np.take(self._table, flat, axis=1).reshape(-1, *values.shape)
+    def gather(self, places: int, place: Integers, values: Integers, function: _OfPlaceAndValue) -> Floats:
+        """``function`` at each (place, value) of two arrays of one shape (n,). Shape (rows, n)."""
+        size = int(values.max()) + 1
+        if size > self._slot.shape[1]:
+            grown = np.zeros((places, size), dtype=np.int32)
+            grown[: self._slot.shape[0], : self._slot.shape[1]] = self._slot
+            self._slot = grown
+        flat, size = self._slot.reshape(-1), self._slot.shape[1]
+        key = place * size + values
+        slot = flat[key]
+        if not slot.all():
+            flat[key[slot == 0]] = -1
+            missing = np.flatnonzero(flat == -1)
+            found = function(missing // size, (missing % size).astype(float))
+            kept = self._values.shape[1]
+            self._values = np.concatenate([self._values, found], axis=1) if kept else found
+            flat[missing] = np.arange(kept + 1, kept + 1 + missing.size)
+            slot = flat[key]
+        return np.take(self._values, slot - 1, axis=1)
 
 
 @dataclass(frozen=True)
 class Memos:
-    """What `estimate` keeps between tiles of one block: same table, cluster, precision, split, collectives, options."""
+    """What `estimate` keeps between tiles: same table, clusters, precisions, split, collectives and options."""
 
+    places: Places
     local: Memo = field(default_factory=Memo)
     all_reduce: Memo = field(default_factory=Memo)
 
 
-def _evaluate(values: Integers, function: Callable[[Floats], Floats], memo: Memo | None) -> Floats:
-    """``function`` at each of ``values``, once per distinct value where they are many. Shape (rows, *values.shape)."""
-    if memo is None and values.size < 32:
-        result = function(values.reshape(-1).astype(float))
-        return result.reshape(-1, *values.shape)
-    return (memo or Memo()).gather(values, function)
+def _evaluate(places: int, place: Integers, values: Integers, function: _OfPlaceAndValue, memo: Memo | None) -> Floats:
+    """``function`` at each (place, value), once per distinct pair where they are many. Shape (rows, *shape)."""
+    if place.shape != values.shape:
+        place, values = np.broadcast_arrays(place, values)
+    flat_place, flat = place.reshape(-1), values.reshape(-1)
+    if memo is None and flat.size < 32:
+        result = function(flat_place, flat.astype(float))
+    else:
+        result = (memo or Memo()).gather(places, flat_place, flat, function)
+    return result.reshape(-1, *values.shape)
 
 
 def estimate(
@@ -234,73 +244,60 @@ def estimate(
 
     Args:
         table: The compiled network.
-        strategies: A set on one cluster, or a single strategy.
+        strategies: A set, or a single strategy.
         options: The model's constants.
-        memos: Kept between calls for tiles of one block; leave out otherwise.
+        memos: Kept between calls for tiles of one sweep; leave out otherwise.
 
     Returns:
         Estimates whose fields broadcast to the shape of the set; shape (1,) for a single strategy.
 
     Raises:
-        SpecError: the device has no peak in that precision, or the network no such split.
+        SpecError: a device has no peak in its precision, or the network no such split.
     """
     if isinstance(strategies, Strategy):
         strategies = strategies.as_strategies()
     options = options or Options()
-    cluster, device, precision = strategies.cluster, strategies.cluster.device, strategies.precision
-    if precision not in device.peak:
-        raise SpecError(f"{device.name} has no peak in {precision}; it has {', '.join(device.peak)}")
     layout = table.layout(strategies.split, strategies.tensor)
+    places = memos.places if memos else make_places(strategies.clusters, strategies.precisions, options)
     job = table.network.job
-    optimizer = options.optimizer or (job.optimizer if job else "momentum")
-    ppp_comm = options.cluster_ppp(cluster)
-    element = float(ELEMENT_BYTES[precision])
-    rates = device_rates(device, precision, options.device_ppp(device, precision))
+    place, accumulation = strategies.place, strategies.accumulation
+    count = len(strategies.clusters)
 
-    def local(batch: Floats) -> Floats:
+    def local(at: Integers, batch: Floats) -> Floats:
+        rates = places.rates
         times = micro_batch_times(
             layout,
-            cluster,
-            rates,
             batch,
+            Rates(rates.flops[at], rates.elements[at], rates.clock[at]),
+            fetch_links(places, at, layout.tensor) if layout.tensor > 1 else None,
             auto=table.conv_algorithm == "auto",
-            workspace_limit=options.workspace_limit / element,
+            workspace_limit=options.workspace_limit / places.element_bytes[at],
             pipelined=options.pipelined,
-            element_bytes=element,
-            ppp_comm=ppp_comm,
         )
         forward = times.forward + times.divided_forward
         backward = times.backward + times.divided_backward
         return np.stack([forward, backward, times.fetch, times.workspace])
 
-    forward, backward, fetch, workspace = _evaluate(strategies.micro_batch, local, memos.local if memos else None)
-    accumulation = strategies.accumulation
-    gradient_bytes = max(element, 2.0)
-
-    def synchronize(gpus: Floats) -> Floats:
-        whole = all_reduce(
-            strategies.collectives, cluster, gpus, layout.replicated_parameters * gradient_bytes, ppp_comm
-        )
+    def synchronize(at: Integers, gpus: Floats) -> Floats:
+        names, weight, ppp = strategies.collectives, places.weight_bytes[at], places.ppp_comm[at]
+        whole = all_reduce(names, places.paths(at, gpus), layout.replicated_parameters * weight, ppp)
         if layout.tensor == 1:
             return whole
-        share = layout.divided_parameters / layout.tensor * gradient_bytes
-        return whole + all_reduce(strategies.collectives, cluster, gpus / layout.tensor, share, ppp_comm)
+        share = layout.divided_parameters / layout.tensor * weight
+        return whole + all_reduce(names, places.paths(at, gpus / layout.tensor), share, ppp)
 
+    forward, backward, fetch, workspace = _evaluate(
+        count, place, strategies.micro_batch, local, memos.local if memos else None
+    )
+    forward_time, fetch_time = forward * accumulation, fetch * accumulation
     if options.training:
-        per_gpus = _evaluate(strategies.gpus, synchronize, memos.all_reduce if memos else None)
+        backward_time = backward * accumulation
+        per_gpus = _evaluate(count, place, strategies.gpus, synchronize, memos.all_reduce if memos else None)
         all_reduce_time = _gather_collective(per_gpus, strategies)
-        update = update_time(layout.replicated_parameters, device, options.pipelined)
-        if layout.tensor > 1:
-            update = update + update_time(layout.divided_parameters, device, False)
-        forward_time, backward_time, fetch_time = (
-            forward * accumulation,
-            backward * accumulation,
-            fetch * accumulation,
-        )
+        update = _update(layout, places, options.pipelined)[place]
     else:
-        all_reduce_time, update = np.zeros(()), np.zeros(())
-        forward_time, backward_time = forward * accumulation, np.zeros(())
-        fetch_time = fetch * accumulation / 2.0
+        backward_time, all_reduce_time, update = np.zeros(()), np.zeros(()), np.zeros(())
+        fetch_time = fetch_time / 2.0
     samples = None
     if job is not None:
         growth = 1.0 if job.critical_batch is None else 1.0 + strategies.global_batch / job.critical_batch
@@ -316,25 +313,34 @@ def estimate(
             layout,
             strategies.micro_batch.astype(float),
             workspace,
-            precision=precision,
-            optimizer=optimizer,
+            element_bytes=places.element_bytes[place],
+            weight_bytes=places.weight_bytes[place],
+            optimizer=options.optimizer or (job.optimizer if job else "momentum"),
             training=options.training,
             reserve=options.memory_reserve,
         ),
         samples=samples,
         flops_per_sample=layout.forward_flops * (3.0 if options.training else 1.0),
+        places=places,
     )
 
 
+def _update(layout: Layout, places: Places, pipelined: bool) -> Floats:
+    """Time of the update at each place [s]; PALEO updates the split layers' parameters in full, and unpipelined."""
+    at = (places.update_peak, places.memory_bandwidth, places.rates.clock)
+    whole = update_time(layout.replicated_parameters, *at, pipelined)
+    return whole if layout.tensor == 1 else whole + update_time(layout.divided_parameters, *at, False)
+
+
 def _gather_collective(per_gpus: Floats, strategies: Strategies) -> Floats:
-    """From (collectives, *gpus.shape) to each strategy's own collective."""
-    gpus, collective = strategies.gpus, strategies.collective
+    """From (collectives, *shape) to each strategy's own collective, where shape is that of the GPUs and places."""
+    collective, shape = strategies.collective, per_gpus.shape[1:]
     if collective.size == 1:
         chosen: Floats = per_gpus[int(collective.reshape(-1)[0])]
         return chosen
     every = np.arange(len(strategies.collectives))
-    if gpus.ndim == 1 and collective.shape == (every.size, 1) and (collective[:, 0] == every).all():
+    if len(shape) == 1 and collective.shape == (every.size, 1) and (collective[:, 0] == every).all():
         return per_gpus  # the open mesh of a sweep: every collective, in order, by every plan
-    which, where = np.broadcast_arrays(collective, np.arange(gpus.size).reshape(gpus.shape))
+    which, where = np.broadcast_arrays(collective, np.arange(math.prod(shape)).reshape(shape))
     picked: Floats = per_gpus.reshape(every.size, -1)[which, where]
     return picked

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from paleo_opt.estimator.cost_table import Floats, Layout
-from paleo_opt.hardware.device import ELEMENT_BYTES
 
 #: fp32 values an optimizer keeps per parameter.
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "lars": 1, "rmsprop": 2, "adam": 2}
@@ -41,7 +40,8 @@ def device_memory(
     micro_batch: Floats,
     workspace: Floats,
     *,
-    precision: str,
+    element_bytes: Floats | float,
+    weight_bytes: Floats | float,
     optimizer: str,
     training: bool,
     reserve: float,
@@ -52,22 +52,22 @@ def device_memory(
         layout: Of splits, compiled.
         micro_batch: Samples per device and pass; any shape.
         workspace: Elements of the largest workspace, the same shape.
-        precision: Of activations and weights; anything under fp32 adds an fp32 master copy to the optimizer.
+        element_bytes: Bytes of one element of workspace.
+        weight_bytes: Bytes of a weight, a gradient and a kept activation, at least two (fp8 trains with 16 bits in
+            memory); under four adds an fp32 master copy to the optimizer state.
         optimizer: A key of `OPTIMIZER_STATES`.
         training: False for inference: no gradients, no optimizer, and only the largest layer's activations.
         reserve: Bytes kept by the platform.
     """
-    element = float(ELEMENT_BYTES[precision])
-    weights = max(element, 2.0)  # fp8 and fp4 train with 16-bit weights and gradients
     count = layout.replicated_parameters + layout.divided_parameters / layout.tensor
-    constant = np.ones(())
-    states = OPTIMIZER_STATES[optimizer] + (1 if weights < 4 else 0)
+    weights = np.asarray(weight_bytes)
+    states = OPTIMIZER_STATES[optimizer] + np.where(weights < 4, 1, 0)
     kept = layout.activations if training else layout.largest_activation
     return Memory(
-        parameters=count * weights * constant,
-        gradients=count * weights * constant * training,
-        optimizer=count * 4.0 * states * constant * training,
-        activations=kept * weights * micro_batch,  # fp8 keeps its activations in 16 bits
-        workspace=workspace * element,
-        reserve=reserve * constant,
+        parameters=count * weights,
+        gradients=count * weights * training,
+        optimizer=count * 4.0 * states * training,
+        activations=kept * weights * micro_batch,
+        workspace=workspace * element_bytes,
+        reserve=np.asarray(reserve),
     )

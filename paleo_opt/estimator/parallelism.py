@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paleo_opt.estimator.collectives import slowest_link
 from paleo_opt.estimator.compute import Rates, layer_times, pass_times
 from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
-from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.estimator.places import Integers, Places
 
 #: The published implementation reads a link's GB as 2^30 bytes in fetches (and as 10^9 in collectives).
 _FETCH_GIGABYTE = 2.0**30 / 1e9
@@ -76,69 +76,85 @@ def _slowdowns(kind: str, tensor: int, group: int | None) -> dict[float, int]:
     return Counter(max(per_device, key=sum))
 
 
-def _fetch_time(
-    fetches: Fetches,
-    layout: Layout,
-    cluster: Cluster,
-    batch: Floats,
-    element_bytes: float,
-    ppp_comm: float,
-) -> Floats:
+@dataclass(frozen=True, eq=False)
+class FetchLinks:
+    """The links that the devices of a split layer fetch over, beside the batches. Shapes (batches,).
+
+    Attributes:
+        elements: Elements/s at platform percent of peak.
+        values: Link bandwidth in the unit in which [1] counts what pipelining hides: values, not bytes, at full peak.
+        latency: Seconds of one message.
+        group: Devices of a group, beyond which a fetch is slower; 0 for no groups.
+    """
+
+    elements: Floats
+    values: Floats
+    latency: Floats
+    group: NDArray[np.int64]
+
+
+def fetch_links(places: Places, place: Integers, tensor: int) -> FetchLinks:
+    """The links between ``tensor`` devices at each place."""
+    paths = places.paths(place, np.full(place.shape, float(tensor)))
+    bandwidth = paths.bandwidth * _FETCH_GIGABYTE
+    return FetchLinks(
+        elements=places.ppp_comm[place] * bandwidth / places.element_bytes[place],
+        values=bandwidth,
+        latency=paths.latency,
+        group=places.fetch_group[place],
+    )
+
+
+def _fetch_time(fetches: Fetches, tensor: int, links: FetchLinks, batch: Floats, clock: Floats | float) -> Floats:
     """Seconds that the fetches of one pass take, each message at least one clock. Shape (batches,)."""
     total = np.zeros_like(batch)
-    if not fetches:
-        return total
-    bandwidth, latency = slowest_link(cluster, layout.tensor)
-    rate = ppp_comm * bandwidth * _FETCH_GIGABYTE / element_bytes
-    clock = 1.0 / cluster.device.clock
-    for kind, sizes in fetches:
-        for slowdown, messages in _slowdowns(kind, layout.tensor, cluster.fetch_group).items():
-            transfer = np.maximum(sizes[:, None] * batch * (slowdown / rate), clock)
-            total += messages * (transfer.sum(axis=0) + latency * sizes.size)
+    groups = set(links.group.tolist())
+    for group in groups:
+        time = np.zeros_like(batch)
+        for kind, sizes in fetches:
+            for slowdown, messages in _slowdowns(kind, tensor, group or None).items():
+                transfer = np.maximum(sizes[:, None] * batch * slowdown / links.elements, clock)
+                time += messages * (transfer.sum(axis=0) + links.latency * sizes.size)
+        total = time if len(groups) == 1 else np.where(links.group == group, time, total)
     return total
 
 
 def micro_batch_times(
     layout: Layout,
-    cluster: Cluster,
-    rates: Rates,
     batch: Floats,
+    rates: Rates,
+    links: FetchLinks | None = None,
     *,
-    auto: bool,
-    workspace_limit: float,
-    pipelined: bool,
-    element_bytes: float,
-    ppp_comm: float,
+    auto: bool = False,
+    workspace_limit: Floats | float = np.inf,
+    pipelined: bool = False,
 ) -> MicroBatchTimes:
     """Time of the passes of one micro-batch of each size.
 
     Args:
         layout: Of splits, compiled.
-        cluster: For its links.
-        rates: Of its device.
         batch: Samples per device and pass. Shape (batches,).
+        rates: Of the device, one or beside the batches.
+        links: Between the devices of a split layer; needed where ``layout.tensor`` is above 1.
         auto: Whether each convolution takes its fastest algorithm.
         workspace_limit: Elements a convolution algorithm may use.
         pipelined: Whether memory traffic hides behind arithmetic.
-        element_bytes: Bytes of one activation.
-        ppp_comm: Share of a link's bandwidth that is attained.
     """
     whole = layer_times(layout.replicated, rates, batch, auto, workspace_limit, pipelined)
     forward, backward = pass_times(whole, layout.replicated.count, pipelined)
     workspace = whole.workspace.max(axis=(0, 1))
     none = np.zeros_like(batch)
-    if layout.tensor == 1:
+    if layout.tensor == 1 or links is None:
         return MicroBatchTimes(forward, backward, none, none, none, workspace)
 
     share = layer_times(layout.divided, rates, batch, auto, workspace_limit, pipelined)
     divided_forward, divided_backward = pass_times(share, layout.divided.count, pipelined)
     workspace = np.maximum(workspace, share.workspace.max(axis=(0, 1)))
-    collect = _fetch_time(layout.replicated_fetches, layout, cluster, batch, element_bytes, ppp_comm)
-    gather = _fetch_time(layout.divided_fetches, layout, cluster, batch, element_bytes, ppp_comm)
+    collect = _fetch_time(layout.replicated_fetches, layout.tensor, links, batch, rates.clock)
+    gather = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, rates.clock)
     if layout.split == "hybrid":
         # Once per worker's samples; pipelining hides all but one of the first fetch of each, and never the computation.
-        bandwidth, _ = slowest_link(cluster, layout.tensor)
-        hidden = layout.entry_elements * batch * ((layout.tensor - 1) / (bandwidth * _FETCH_GIGABYTE))
+        hidden = layout.entry_elements * batch * (layout.tensor - 1) / links.values
         passes = [
             np.maximum(time + gather - hidden, time) * layout.tensor + hidden
             for time in (divided_forward, divided_backward)
@@ -149,10 +165,5 @@ def micro_batch_times(
         divided_forward, divided_backward = divided_forward + gather, divided_backward + gather
         waiting = 2.0 * gather
     return MicroBatchTimes(
-        forward + collect,
-        backward + collect,
-        divided_forward,
-        divided_backward,
-        waiting + 2.0 * collect,
-        workspace,
+        forward + collect, backward + collect, divided_forward, divided_backward, waiting + 2.0 * collect, workspace
     )

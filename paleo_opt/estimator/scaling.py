@@ -112,6 +112,7 @@ def scaling(
     if kind == "strong" and micro_batch is not None:
         raise SpecError("strong scaling keeps the batch of all workers; expected a global batch, not a micro-batch")
     chosen = tuple(sorted(set(workers or default_workers(cluster))))
+    collectives = tuple(dict.fromkeys(collectives))
     precision = precision or cluster.device.training_precision
     most = Strategy(cluster, chosen[-1], 1, precision=precision)  # refuses more devices than there are
     alone = Strategy(cluster, 1, 1, precision=precision)
@@ -124,11 +125,11 @@ def scaling(
     # The first column is one worker, which the others are compared with.
     gpus = np.array((1, *chosen))
     strategies = Strategies(
-        cluster=cluster,
-        precision=precision,
+        clusters=(cluster,),
+        precisions=(precision,),
         split="data",
         tensor=1,
-        collectives=tuple(collectives),
+        collectives=collectives,
         gpus=gpus,
         micro_batch=-(-total // gpus),
         accumulation=np.ones(1, dtype=np.int64),
@@ -152,7 +153,7 @@ def scaling(
         kind=kind,
         cluster=cluster,
         precision=precision,
-        collectives=tuple(collectives),
+        collectives=collectives,
         workers=gpus[1:],
         nodes=strategies.nodes[1:],
         micro_batch=strategies.micro_batch[1:],

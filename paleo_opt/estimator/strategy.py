@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Strategies:
-    """A set of strategies on one cluster under one layout of splits; its columns are arrays that broadcast.
+    """A set of strategies under one layout of splits; its columns are arrays that broadcast.
 
     The columns may be flat lists of one length, or an open mesh (shapes that broadcast to the whole).
 
     Attributes:
-        cluster: Where they run.
-        precision: Of arithmetic and activations.
+        clusters: Where they run.
+        precisions: Of arithmetic and activations, one for each cluster.
         split: ``data``, ``hybrid`` or ``model``.
         tensor: Devices that divide a split layer; 1 under ``data``.
         collectives: Names that ``collective`` indexes.
@@ -31,10 +31,11 @@ class Strategies:
         micro_batch: Samples per device and pass.
         accumulation: Passes per step.
         collective: Index into ``collectives``.
+        place: Index into ``clusters`` and ``precisions``; of the shape of ``gpus``, or left out for a single cluster.
     """
 
-    cluster: Cluster
-    precision: str
+    clusters: tuple[Cluster, ...]
+    precisions: tuple[str, ...]
     split: str
     tensor: int
     collectives: tuple[str, ...]
@@ -42,6 +43,7 @@ class Strategies:
     micro_batch: Integers
     accumulation: Integers
     collective: Integers
+    place: Integers = field(default_factory=lambda: np.zeros((), dtype=np.int64))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,22 +65,24 @@ class Strategies:
     @property
     def nodes(self) -> Integers:
         """Whole nodes rented."""
-        return -(-self.gpus // self.cluster.devices_per_node)
+        per_node = np.array([cluster.devices_per_node for cluster in self.clusters])
+        nodes: Integers = -(-self.gpus // per_node[self.place])
+        return nodes
 
     def row(self, index: int) -> Strategy:
         """The strategy at a flat index (C order) of the whole set."""
         where = np.unravel_index(index, self.shape)
-        columns = np.broadcast_arrays(self.gpus, self.micro_batch, self.accumulation, self.collective)
-        gpus, micro_batch, accumulation, collective = (int(column[where]) for column in columns)
+        columns = np.broadcast_arrays(self.gpus, self.micro_batch, self.accumulation, self.collective, self.place)
+        gpus, micro_batch, accumulation, collective, place = (int(column[where]) for column in columns)
         return Strategy(
-            cluster=self.cluster,
+            cluster=self.clusters[place],
             gpus=gpus,
             micro_batch=micro_batch,
             accumulation=accumulation,
             split=self.split,
             tensor=self.tensor,
             collective=self.collectives[collective],
-            precision=self.precision,
+            precision=self.precisions[place],
         )
 
 
@@ -141,8 +145,8 @@ class Strategy:
     def as_strategies(self) -> Strategies:
         """This one strategy as a set of one."""
         return Strategies(
-            cluster=self.cluster,
-            precision=self.precision,
+            clusters=(self.cluster,),
+            precisions=(self.precision,),
             split=self.split,
             tensor=self.tensor,
             collectives=(self.collective,),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.strategy import Integers, Strategies
+from paleo_opt.estimator.strategy import Integers
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.search.space import SearchSpace
 
@@ -90,20 +90,6 @@ class Block:
         place = np.arange(pair.size) - np.repeat(np.cumsum(flat) - flat, flat)
         row, micro = np.divmod(pair, self.micro_batch.size)
         return row + first, self.micro_batch[micro], self.accumulation[place]
-
-    def strategies(self, row: Integers, micro_batch: Integers, accumulation: Integers) -> Strategies:
-        """The open mesh of every collective by some plans. Shape (collectives, plans)."""
-        return Strategies(
-            cluster=self.cluster,
-            precision=self.precision,
-            split=self.split,
-            tensor=self.tensor,
-            collectives=self.collectives,
-            gpus=self.gpus[row],
-            micro_batch=micro_batch,
-            accumulation=accumulation,
-            collective=np.arange(len(self.collectives))[:, None],
-        )
 
 
 def gpu_counts(space: SearchSpace, cluster: Cluster, most: int) -> list[int]:

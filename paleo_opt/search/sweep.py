@@ -7,18 +7,20 @@ what a row needs to remember is that one, with how many were evaluated, fit, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Memos, Options, estimate
-from paleo_opt.estimator.strategy import Integers, Strategy
+from paleo_opt.estimator.places import make_places
+from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.search.blocks import Block
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
+_MOST_SLOTS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -88,96 +90,141 @@ def join(parts: Sequence[Rows]) -> Rows:
     return Rows(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)})
 
 
-def _rates(block: Block) -> tuple[Floats, Floats]:
-    """Dollars and kWh a second of each row; NaN where the price or the power is not published."""
-    price, power = block.cluster.price, block.cluster.device.power
-    nodes = -(-block.gpus // block.cluster.devices_per_node)
-    dollars = nodes * np.float64(np.nan if price is None else price.on_demand / 3600.0)
-    kilowatt_hours = block.gpus * np.float64(np.nan if power is None else power / 3.6e6)
-    return dollars, kilowatt_hours
-
-
-def longest_times(block: Block, limits: Limits) -> Floats:
+def _longest_times(dollars: Floats, kilowatts: Floats, limits: Limits) -> Floats:
     """The time at which each row meets its first limit [s]; none is allowed where a limited figure is unknown."""
-    dollars, kilowatt_hours = _rates(block)
-    longest = np.full(block.gpus.shape, limits.time_s)
-    for limit, rate in ((limits.cost_usd, dollars), (limits.energy_kwh, kilowatt_hours)):
+    longest = np.full(dollars.shape, limits.time_s)
+    for limit, rate in ((limits.cost_usd, dollars), (limits.energy_kwh, kilowatts / 3600.0)):
         if np.isfinite(limit):
             longest = np.minimum(longest, np.where(np.isnan(rate), -1.0, limit / rate))
     return longest
 
 
-def solve_block(table: CostTable, block: Block, index: int, limits: Limits, options: Options) -> Rows:
-    """Evaluate every strategy of a block.
+def _chunks(blocks: Sequence[Block], first_row: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """The plans of all blocks in order, a good many at a time: row (over all blocks), micro-batch, accumulation."""
+    held: list[tuple[Integers, Integers, Integers]] = []
+    count = 0
+    for block, first in zip(blocks, first_row, strict=True):
+        for row, micro_batch, accumulation in block.plans():
+            held.append((row + first, micro_batch, accumulation))
+            count += row.size
+            if count >= TILE:
+                yield _joined(held)
+                held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[tuple[Integers, Integers, Integers]]) -> tuple[Integers, Integers, Integers]:
+    row, micro_batch, accumulation = (np.concatenate(column) for column in zip(*held, strict=True))
+    return row, micro_batch, accumulation
+
+
+def solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], limits: Limits, options: Options) -> Rows:
+    """Evaluate every strategy of some blocks that share their split, tensor and collectives.
 
     Args:
         table: The compiled network, with a training job.
-        block: What to evaluate.
-        index: Of the block, as noted in the rows.
+        blocks: What to evaluate, at least one.
+        indices: Of the blocks, as noted in the rows.
         limits: For counting what is feasible; the best of a row is found whether or not it keeps to them.
         options: The model's constants.
     """
-    rows, collectives = block.gpus.size, len(block.collectives)
-    longest = longest_times(block, limits)
+    model = blocks[0]
+    collectives = len(model.collectives)
+    clusters = tuple(block.cluster for block in blocks)
+    precisions = tuple(block.precision for block in blocks)
+    places = make_places(clusters, precisions, options)
+    lengths = np.array([block.gpus.size for block in blocks])
+    gpus = np.concatenate([block.gpus for block in blocks])
+    place = np.repeat(np.arange(len(blocks)), lengths)
+    dollars = -(-gpus // places.devices_per_node[place]) * places.dollars[place]
+    kilowatts = gpus * places.watts[place] / 1000.0
+    longest = _longest_times(dollars, kilowatts, limits)
     limited = bool(np.isfinite(longest).any())
-    capacity = block.cluster.device.memory
-    best = np.full(rows, np.inf)
+
+    rows = gpus.size
+    best, memory = np.full(rows, np.inf), np.full(rows, np.inf)
     best_micro, best_accumulation, best_collective = (np.zeros(rows, dtype=np.int64) for _ in range(3))
     counts, fitting, feasible = (np.zeros(rows, dtype=np.int64) for _ in range(3))
-    memory = np.full(rows, np.inf)
-    memos = Memos()
+    memos = Memos(places)
     width = max(1, TILE // collectives)
-    for plan_row, plan_micro, plan_accumulation in block.plans():
+    for plan_row, plan_micro, plan_accumulation in _chunks(blocks, np.cumsum(lengths) - lengths):
         for start in range(0, plan_row.size, width):
             tile = slice(start, start + width)
             row, micro, accumulation = plan_row[tile], plan_micro[tile], plan_accumulation[tile]
-            estimates = estimate(table, block.strategies(row, micro, accumulation), options, memos)
-            time = estimates.time_to_target_s
-            needed = np.broadcast_to(estimates.memory_bytes, row.shape)
-            fits = needed <= capacity
+            strategies = Strategies(
+                clusters=clusters,
+                precisions=precisions,
+                split=model.split,
+                tensor=model.tensor,
+                collectives=model.collectives,
+                gpus=gpus[row],
+                micro_batch=micro,
+                accumulation=accumulation,
+                collective=np.arange(collectives)[:, None],
+                place=place[row],
+            )
+            estimates = estimate(table, strategies, options, memos)
+            time, fits = estimates.time_to_target_s, estimates.fits
             fastest = np.where(fits, time.min(axis=0), np.inf)
 
             # Plans are sorted by row: each row of the tile is one run of them.
             starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
-            present, lengths = row[starts], np.concatenate((starts[1:], [row.size])) - starts
-            counts[present] += lengths * collectives
+            present, runs = row[starts], np.concatenate((starts[1:], [row.size])) - starts
+            counts[present] += runs * collectives
             fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
             fitting[present] += fit_counts
             if limited:
                 allowed = np.where(fits, longest[row], -1.0)
-                kept = np.add.reduceat(np.count_nonzero(time <= allowed, axis=0), starts)
-                feasible[present] += kept
+                feasible[present] += np.add.reduceat(np.count_nonzero(time <= allowed, axis=0), starts)
             else:
                 feasible[present] += fit_counts
-            memory[present] = np.minimum(memory[present], np.minimum.reduceat(needed, starts))
+            memory[present] = np.minimum(memory[present], np.minimum.reduceat(estimates.memory_bytes, starts))
 
             row_best = np.minimum.reduceat(fastest, starts)
             improved = row_best < best[present]
             if improved.any():
-                hits = np.flatnonzero(fastest == np.repeat(row_best, lengths))
+                hits = np.flatnonzero(fastest == np.repeat(row_best, runs))
                 first = hits[np.searchsorted(hits, starts[improved])]
                 where = present[improved]
                 best[where] = row_best[improved]
                 best_micro[where], best_accumulation[where] = micro[first], accumulation[first]
                 best_collective[where] = time[:, first].argmin(axis=0)
-    dollars, kilowatt_hours = _rates(block)
-    with np.errstate(invalid="ignore"):
-        return Rows(
-            block=np.full(rows, index),
-            gpus=block.gpus,
-            strategies=counts,
-            fitting=fitting,
-            feasible=feasible,
-            time_s=best,
-            cost_usd=dollars * best,
-            energy_kwh=kilowatt_hours * best,
-            micro_batch=best_micro,
-            accumulation=best_accumulation,
-            collective=best_collective,
-            memory_bytes=memory,
-        )
+    return Rows(
+        block=np.repeat(np.array(indices), lengths),
+        gpus=gpus,
+        strategies=counts,
+        fitting=fitting,
+        feasible=feasible,
+        time_s=best,
+        cost_usd=dollars * best,
+        energy_kwh=kilowatts * best / 3600.0,
+        micro_batch=best_micro,
+        accumulation=best_accumulation,
+        collective=best_collective,
+        memory_bytes=memory,
+    )
+
+
+def solve_block(table: CostTable, block: Block, index: int, limits: Limits, options: Options) -> Rows:
+    """Evaluate every strategy of one block, as `solve`."""
+    return solve(table, [block], [index], limits, options)
 
 
 def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options) -> Rows:
-    """Evaluate every strategy of every block. Raises as `estimate.estimate`; ValueError where there is no block."""
-    return join([solve_block(table, block, index, limits, options) for index, block in enumerate(blocks)])
+    """Evaluate every strategy of every block, blocks of one layout together.
+
+    The rows come in the order of the blocks' layouts, then of the blocks. Raises as `estimate.estimate`.
+    """
+    groups: dict[tuple[str, int, tuple[str, ...]], list[int]] = {}
+    for index, block in enumerate(blocks):
+        groups.setdefault((block.split, block.tensor, block.collectives), []).append(index)
+    parts = []
+    for indices in groups.values():
+        # What is kept between tiles has a slot for every (cluster, GPUs) and (cluster, micro-batch).
+        widest = max(int(max(blocks[i].gpus[-1], blocks[i].micro_batch[-1])) for i in indices)
+        together = max(1, _MOST_SLOTS // widest)
+        for start in range(0, len(indices), together):
+            some = indices[start : start + together]
+            parts.append(solve(table, [blocks[i] for i in some], some, limits, options))
+    return join(parts)

@@ -1,0 +1,134 @@
+"""Where strategies run, as arrays: what each cluster's device and links attain in one precision.
+
+A place is one cluster in one precision. A set of strategies names its places once and indexes them, so that one
+evaluation covers every cluster of a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.errors import SpecError
+from paleo_opt.estimator.collectives import Paths, spans
+from paleo_opt.estimator.compute import Rates
+from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.device import ELEMENT_BYTES
+
+if TYPE_CHECKING:
+    from paleo_opt.estimator.estimate import Options
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """P places. Shapes (P,), and (P, levels) for the three of the levels.
+
+    Attributes:
+        rates: FLOP/s and elements/s at platform percent of peak, and the clock, of the device.
+        peak: FLOP/s of the device in the precision, unreduced.
+        update_peak: FLOP/s of the optimizer's update: fp32 where the device has it.
+        memory_bandwidth: Bytes/s, unreduced.
+        element_bytes: Bytes of one activation.
+        weight_bytes: Bytes of one weight or gradient, never under two.
+        capacity: Bytes of device memory.
+        devices_per_node: Devices in a node.
+        dollars: Price of a node-second; NaN where there is none.
+        watts: Power of a device; NaN where it is not published.
+        ppp_comm: Platform percent of peak of the links.
+        fetch_group: PALEO's group of devices for fetches; 0 for none.
+        reach: Devices that each stretch of levels reaches, from inside the node outwards.
+        bandwidth: Slowest link of that stretch [bytes/s].
+        latency: Largest latency of that stretch [s].
+    """
+
+    rates: Rates
+    peak: Floats
+    update_peak: Floats
+    memory_bandwidth: Floats
+    element_bytes: Floats
+    weight_bytes: Floats
+    capacity: Floats
+    devices_per_node: Integers
+    dollars: Floats
+    watts: Floats
+    ppp_comm: Floats
+    fetch_group: Integers
+    reach: Floats
+    bandwidth: Floats
+    latency: Floats
+
+    def paths(self, place: Integers, workers: Floats) -> Paths:
+        """The links that bound a path through ``workers`` devices at each place. Both shapes (W,)."""
+        last = self.reach.shape[1] - 1
+        stretch = np.minimum((self.reach[place] < workers[:, None]).sum(axis=1), last)
+        return Paths(
+            workers=workers,
+            devices_per_node=self.devices_per_node[place],
+            bandwidth=self.bandwidth[place, stretch],
+            latency=self.latency[place, stretch],
+            inside_bandwidth=self.bandwidth[place, 0],
+            inside_latency=self.latency[place, 0],
+        )
+
+
+def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options: Options) -> Places:
+    """The arrays of some clusters, each in its precision.
+
+    Raises:
+        SpecError: a device has no peak in its precision.
+    """
+    rows = []
+    levels = max(len(cluster.levels) for cluster in clusters)
+    stretches = np.empty((len(clusters), levels, 3))
+    for index, (cluster, precision) in enumerate(zip(clusters, precisions, strict=True)):
+        device = cluster.device
+        if precision not in device.peak:
+            raise SpecError(f"{device.name} has no peak in {precision}; it has {', '.join(device.peak)}")
+        ppp, element = options.device_ppp(device, precision), float(ELEMENT_BYTES[precision])
+        rows.append(
+            (
+                ppp * device.peak[precision],
+                ppp * device.memory_bandwidth / element,
+                1.0 / device.clock,
+                device.peak[precision],
+                device.peak.get("fp32", max(device.peak.values())),
+                device.memory_bandwidth,
+                element,
+                max(element, 2.0),
+                device.memory,
+                cluster.devices_per_node,
+                np.nan if cluster.price is None else cluster.price.on_demand / 3600.0,
+                np.nan if device.power is None else device.power,
+                options.cluster_ppp(cluster),
+                cluster.fetch_group or 0,
+            )
+        )
+        found = spans(cluster)
+        stretches[index] = found + found[-1:] * (levels - len(found))
+    columns = np.array(rows).T
+    flops, elements, clock, peak, update_peak, memory_bandwidth, element_bytes, weight_bytes = columns[:8]
+    capacity, devices_per_node, dollars, watts, ppp_comm, fetch_group = columns[8:]
+    return Places(
+        rates=Rates(flops, elements, clock),
+        peak=peak,
+        update_peak=update_peak,
+        memory_bandwidth=memory_bandwidth,
+        element_bytes=element_bytes,
+        weight_bytes=weight_bytes,
+        capacity=capacity,
+        devices_per_node=devices_per_node.astype(np.int64),
+        dollars=dollars,
+        watts=watts,
+        ppp_comm=ppp_comm,
+        fetch_group=fetch_group.astype(np.int64),
+        reach=stretches[:, :, 0],
+        bandwidth=stretches[:, :, 1],
+        latency=stretches[:, :, 2],
+    )
