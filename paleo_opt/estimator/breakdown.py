@@ -63,9 +63,7 @@ class LayerEstimate:
     divided: bool
 
 
-def layer_breakdown(
-    table: CostTable, strategy: Strategy, options: Options | None = None
-) -> tuple[LayerEstimate, ...]:
+def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | None = None) -> tuple[LayerEstimate, ...]:
     """The cost of every layer of the network, in its order.
 
     Args:

@@ -1,7 +1,7 @@
 """One strategy from what a user says of it: what is left out is chosen, and never silently impossible.
 
-Left out, the micro-batch is the largest power of two that fits a device's memory within the largest global batch with which
-the network was trained; under a given global batch, the largest divisor that fits. The collective is the fastest.
+Left out, the micro-batch is the largest power of two that fits a device's memory within the largest global batch with
+which the network was trained; under a given global batch, the largest divisor that fits. The collective is the fastest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from paleo_opt.hardware.cluster import Cluster
 
 #: The all-reduces that run on any network; ``in_network`` needs switches that add.
 UNAIDED_COLLECTIVES = tuple(name for name in COLLECTIVES if name != "in_network")
+#: Those that today's libraries offer (NCCL's ring, tree and two-level all-reduces, and a parameter server).
+COMMON_COLLECTIVES = ("one_to_all", "ring_all_reduce", "double_binary_tree", "hierarchical")
 _LARGEST_MICRO_BATCH = 2**20
+_AT_ONCE = 24
 
 
 def configure(
@@ -46,7 +49,7 @@ def configure(
         global_batch: Samples per step; with ``micro_batch`` it sets the accumulation.
         split: ``data``, ``hybrid`` or ``model``; ``data``, or ``model`` where ``tensor`` is above 1.
         tensor: Devices that divide a split layer; all of them under ``hybrid`` and ``model``.
-        collective: Of `COLLECTIVES`; the fastest of `UNAIDED_COLLECTIVES`.
+        collective: Of `COLLECTIVES`; the fastest of `COMMON_COLLECTIVES`.
         precision: The device's best for training.
         options: The model's constants.
 
@@ -68,7 +71,7 @@ def configure(
         micro_batch or 1,
         split=split,
         tensor=tensor,
-        collective=collective or UNAIDED_COLLECTIVES[0],
+        collective=collective or COMMON_COLLECTIVES[0],
         precision=precision,
     )
     if global_batch is not None:
@@ -119,15 +122,19 @@ def _with_global_batch(
     if micro_batch is None:
         each = global_batch // draft.data
         small = [value for value in range(1, math.isqrt(each) + 1) if each % value == 0]
-        divisors = np.array(sorted({*small, *(each // value for value in small)}))
-        fitting = _fitting(table, draft, divisors, options)
-        micro_batch = int(fitting.max()) if fitting.size else 1
+        divisors = np.array(sorted({*small, *(each // value for value in small)}, reverse=True))
+        micro_batch = 1
+        for start in range(0, divisors.size, _AT_ONCE):
+            fitting = _fitting(table, draft, divisors[start : start + _AT_ONCE], options)
+            if fitting.size:
+                micro_batch = int(fitting.max())
+                break
     return replace(draft, micro_batch=micro_batch, accumulation=global_batch // (draft.data * micro_batch))
 
 
 def _fastest_collective(table: CostTable, draft: Strategy, options: Options) -> str:
     strategies = replace(
-        draft.as_strategies(), collectives=UNAIDED_COLLECTIVES, collective=np.arange(len(UNAIDED_COLLECTIVES))
+        draft.as_strategies(), collectives=COMMON_COLLECTIVES, collective=np.arange(len(COMMON_COLLECTIVES))
     )
     times = estimate(table, strategies, options).step_time_s
-    return UNAIDED_COLLECTIVES[int(np.broadcast_to(times, strategies.shape).argmin())]
+    return COMMON_COLLECTIVES[int(np.broadcast_to(times, strategies.shape).argmin())]

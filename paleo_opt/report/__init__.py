@@ -1,0 +1,1 @@
+"""Answers as text and JSON; nothing else in the package knows that a terminal exists."""

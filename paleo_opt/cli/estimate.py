@@ -1,0 +1,95 @@
+"""``paleo-opt estimate NET --on CLUSTER``: one configuration, in time, memory, money and energy."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from paleo_opt.cli import options
+
+if TYPE_CHECKING:
+    from paleo_opt.estimator.strategy import Strategy
+
+_DESCRIPTION = """\
+How long a step takes and where its time goes, whether it fits, and what training to the target takes in time, money
+and energy. What is left out is chosen: one node, the largest micro-batch that fits, the fastest collective.
+"""
+_EXAMPLES = """\
+  paleo-opt estimate resnet50 --on p4d.24xlarge --gpus 32
+  paleo-opt estimate vgg16 --on infiniband --device K80 --gpus 8 --micro-batch 64 --layers
+  paleo-opt estimate inception_v3 --device h100-sxm5-80gb --set net.job.optimizer=adam --json
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to ``commands``."""
+    parser = commands.add_parser(
+        "estimate",
+        help="one configuration: time, memory, money, energy; layer by layer",
+        description=_DESCRIPTION,
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_network(parser)
+    options.add_hardware(parser)
+    parser.add_argument(
+        "--gpus", type=options.whole(options.MOST_GPUS), metavar="N", help="devices (default: one node)"
+    )
+    parser.add_argument("--layers", action="store_true", help="what each layer costs, and what bounds it")
+    options.add_strategy(parser)
+    options.add_model(parser)
+    options.add_common(parser, options.SET_HELP)
+    parser.set_defaults(run=run)
+
+
+def _choices(args: argparse.Namespace, strategy: Strategy, fits: bool, most: int | None) -> list[str]:
+    """What was chosen for the user, in words."""
+    from paleo_opt.estimator.configuration import COMMON_COLLECTIVES
+
+    made = []
+    if args.micro_batch is None:
+        rule = (
+            "largest that divides the global batch and fits" if args.global_batch else "largest power of two that fits"
+        )
+        if most is not None and not args.global_batch and 2 * strategy.global_batch > most:
+            rule += f" with a global batch of at most {most:,}"
+        made.append(f"micro-batch {strategy.micro_batch:,}: the {rule if fits else 'smallest, and it does not fit'}")
+    if args.collective is None and strategy.gpus > 1 and not args.inference:
+        made.append(f"{strategy.collective}: the fastest of the {len(COMMON_COLLECTIVES)} that libraries offer today")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Estimate and print. Raises `SpecError`."""
+    network = options.network_of(args)
+    cluster = options.cluster_of(args)
+
+    from paleo_opt.estimator.breakdown import layer_breakdown
+    from paleo_opt.estimator.configuration import configure
+    from paleo_opt.estimator.cost_table import compile_network
+    from paleo_opt.estimator.estimate import estimate
+    from paleo_opt.report.estimate import EstimateAnswer, render
+    from paleo_opt.report.json_output import dump
+    from paleo_opt.report.terminal import emit
+
+    table = compile_network(network, args.conv_algorithm)
+    model = options.options_of(args)
+    strategy = configure(
+        table,
+        cluster,
+        gpus=args.gpus,
+        micro_batch=args.micro_batch,
+        global_batch=args.global_batch,
+        split=args.split,
+        tensor=args.tensor,
+        collective=args.collective,
+        precision=args.precision,
+        options=model,
+    )
+    estimates = estimate(table, strategy, model)
+    layers = layer_breakdown(table, strategy, model)
+    most = network.job.max_global_batch if network.job and not args.inference else None
+    made = _choices(args, strategy, bool(estimates.fits.all()), most)
+    answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
+    emit(dump(answer.to_json()) if args.json else render(answer, args.layers))
+    return 0

@@ -1,0 +1,268 @@
+"""The options that mean the same in every command, and the values they take.
+
+Nothing heavy is imported here: building the parser must cost no more than argparse itself. The lists of names are
+copies for `--help` and for refusing a misspelling before anything is loaded; a test holds them to the estimator's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paleo_opt.estimator.estimate import Options
+    from paleo_opt.hardware.cluster import Cluster
+    from paleo_opt.network.graph import Network
+
+MODELS = ("paleo",)
+CONV_ALGORITHMS = ("auto", "gemm", "fft", "fft_tiled", "winograd")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4")
+SPLITS = ("data", "hybrid", "model")
+OPTIMIZERS = ("sgd", "momentum", "lars", "rmsprop", "adam")
+GOALS = ("time", "cost", "energy")
+COLLECTIVES = (
+    "one_to_all", "tree_all_reduce", "butterfly_all_reduce", "ring_all_reduce", "double_binary_tree",
+    "recursive_halving_doubling", "in_network", "hierarchical",
+)  # fmt: skip
+
+MOST_GPUS = 1_000_000
+MOST_SAMPLES = 10_000_000
+MOST_TENSOR = 1_024
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+
+def one_of(names: Sequence[str]) -> Callable[[str], str]:
+    """A value out of ``names``; anything else is refused with the nearest of them."""
+
+    def convert(text: str) -> str:
+        if text in names:
+            return text
+        from paleo_opt.errors import nearest
+
+        raise argparse.ArgumentTypeError(f"is {text[:60]!r}{nearest(text[:100], names)}")
+
+    return convert
+
+
+def whole(maximum: int, minimum: int = 1) -> Callable[[str], int]:
+    """A whole number from ``minimum`` to ``maximum``, written ``4096`` or ``4,096``."""
+
+    def convert(text: str) -> int:
+        digits = text.replace(",", "").replace("_", "")
+        if digits.isascii() and digits.isdigit() and len(digits) < 20 and minimum <= int(digits) <= maximum:
+            return int(digits)
+        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a whole number from {minimum} to {maximum:,}")
+
+    return convert
+
+
+def wholes(maximum: int) -> Callable[[str], tuple[int, ...]]:
+    """Whole numbers joined by commas, ascending and each once: ``1,2,4,8``."""
+    convert_one = whole(maximum)
+
+    def convert(text: str) -> tuple[int, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        if len(parts) > 1_000:
+            raise argparse.ArgumentTypeError(f"has {len(parts):,} numbers; expected at most 1,000")
+        return tuple(sorted({convert_one(part) for part in parts}))
+
+    return convert
+
+
+def share(text: str) -> float:
+    """A share above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a share above 0 and at most 1, such as 0.62")
+    return value
+
+
+def memory(text: str) -> float:
+    """Bytes, written with a unit: ``1GiB``."""
+    from paleo_opt.errors import SpecError
+    from paleo_opt.quantities import parse
+
+    try:
+        value = parse(text, "memory")
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not 0 <= value <= 1e18:
+        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected at least 0 bytes")
+    return value
+
+
+def setting(text: str) -> tuple[str, str]:
+    """``field=value``."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected field=value, such as device.memory=96GB")
+    return name.strip(), value.strip()
+
+
+# -- groups of options -------------------------------------------------------------------------------------
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The network, the one positional argument of most commands."""
+    parser.add_argument("network", metavar="NET", help="a network's name (paleo-opt list nets) or its YAML file")
+
+
+def add_hardware(parser: argparse.ArgumentParser, repeatable: bool = False) -> None:
+    """``--on`` and ``--device``."""
+    what = "where it may run: a cluster's name or YAML file"
+    if repeatable:
+        what += "; repeatable"
+    parser.add_argument("--on", action="append", metavar="CLUSTER", help=f"{what}; or a link's name, with --device")
+    parser.add_argument(
+        "--device", metavar="D", help="the device in the cluster's place of its own; or, alone, one such device"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """How the estimate is made."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", type=one_of(MODELS), default="paleo", metavar="NAME", help="paleo (2017)")
+    group.add_argument(
+        "--conv-algorithm", type=one_of(CONV_ALGORITHMS), default="gemm", metavar="NAME",
+        help=f"{', '.join(CONV_ALGORITHMS)}; auto takes the fastest that fits (default: gemm)",
+    )  # fmt: skip
+    group.add_argument(
+        "--ppp-comp", type=share, metavar="P", help="share of the peak FLOP/s and memory bandwidth attained"
+    )
+    group.add_argument("--ppp-comm", type=share, metavar="P", help="share of a link's bandwidth attained")
+    group.add_argument("--pipelined", action="store_true", help="memory traffic hides behind arithmetic")
+    group.add_argument(
+        "--workspace-limit", type=memory, default=2.0**30, metavar="SIZE",
+        help="memory a convolution algorithm may use beside its operands (default: 1GiB)",
+    )  # fmt: skip
+    group.add_argument(
+        "--optimizer", type=one_of(OPTIMIZERS), metavar="NAME", help=f"instead of the job's: {', '.join(OPTIMIZERS)}"
+    )
+    group.add_argument("--inference", action="store_true", help="the forward pass only")
+
+
+def add_strategy(parser: argparse.ArgumentParser, splits: bool = True, collectives: bool = False) -> None:
+    """How the work is divided; what is left out is chosen."""
+    group = parser.add_argument_group("strategy")
+    group.add_argument(
+        "--precision",
+        type=one_of(PRECISIONS),
+        metavar="NAME",
+        help=f"{', '.join(PRECISIONS)} (default: the device's best for training)",
+    )
+    group.add_argument(
+        "--global-batch", type=whole(MOST_SAMPLES), metavar="N", help="samples per step, all devices together"
+    )
+    group.add_argument("--micro-batch", type=whole(MOST_SAMPLES), metavar="N", help="samples per device and pass")
+    if splits:
+        group.add_argument(
+            "--split",
+            type=one_of(SPLITS),
+            metavar="NAME",
+            help="data, hybrid (layers marked `split: model` are divided) or model (all are)",
+        )
+        group.add_argument("--tensor", type=whole(MOST_TENSOR), metavar="N", help="devices that divide a split layer")
+    names = f"{', '.join(COLLECTIVES)}"
+    if collectives:
+        group.add_argument(
+            "--collective", type=one_of(COLLECTIVES), action="append", metavar="NAME", help=f"repeatable: {names}"
+        )
+    else:
+        group.add_argument(
+            "--collective", type=one_of(COLLECTIVES), metavar="NAME", help=f"{names} (default: the fastest)"
+        )
+
+
+def add_common(parser: argparse.ArgumentParser, files: str) -> None:
+    """``--set`` and ``--json``; ``files`` says which prefixes route a setting to which file."""
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=f"override a field of a spec; {files}",
+    )
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+SET_HELP = "net.FIELD is the network's, device.FIELD the device's, FIELD the cluster's; repeatable"
+
+
+# -- from parsed options to objects ------------------------------------------------------------------------
+
+
+def settings(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """The overrides of each file (``net``, ``space``, ``cluster``), without its prefix.
+
+    Of a field given twice the last counts. A field of the device keeps its ``device.``, as `load_cluster` wants it.
+    """
+    routed: dict[str, dict[str, str]] = {"net": {}, "space": {}, "cluster": {}}
+    for name, value in pairs:
+        prefix, dot, rest = name.partition(".")
+        if dot and prefix in routed:
+            routed[prefix][rest] = value
+        else:
+            routed["cluster"][name] = value
+    return routed
+
+
+def network_of(args: argparse.Namespace) -> Network:
+    """The network asked for. Raises `SpecError`."""
+    from paleo_opt.network.load import load_network
+
+    return load_network(args.network, settings(args.set)["net"])
+
+
+def cluster_of(args: argparse.Namespace) -> Cluster:
+    """The one cluster asked for by ``--on`` and ``--device``; one device where only that is given.
+
+    Raises:
+        SpecError: neither is given, more than one cluster, or what is wrong in their files.
+    """
+    from paleo_opt.errors import SpecError
+    from paleo_opt.hardware.cluster import single_device_cluster
+    from paleo_opt.hardware.load import load_cluster, load_device
+
+    names: list[str] = args.on or []
+    overrides = settings(args.set)["cluster"]
+    if len(names) > 1:
+        raise SpecError(f"--on: {len(names)} clusters given; {args.command} takes one")
+    if names:
+        return load_cluster(names[0], args.device, overrides)
+    if not args.device:
+        raise SpecError(
+            "--on is missing; expected a cluster (see: paleo-opt list clusters), or --device for one device"
+        )
+    for name in overrides:
+        if not name.startswith("device."):
+            raise SpecError(f"--set {name}: there is no cluster to set it in; name one with --on")
+    return single_device_cluster(
+        load_device(args.device, {name.removeprefix("device."): text for name, text in overrides.items()})
+    )
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """The model's options."""
+    from paleo_opt.estimator.estimate import Options
+
+    return Options(
+        model=args.model,
+        ppp_comp=args.ppp_comp,
+        ppp_comm=args.ppp_comm,
+        pipelined=args.pipelined,
+        workspace_limit=args.workspace_limit,
+        training=not args.inference,
+        optimizer=args.optimizer,
+    )

@@ -1,0 +1,70 @@
+"""``paleo-opt scaling NET --on CLUSTER``: what each further worker brings, by collective."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from paleo_opt.cli import options
+
+KINDS = ("weak", "strong")
+_DESCRIPTION = """\
+Speedup, efficiency, time and cost against the number of workers, by collective. Weak scaling keeps the batch of each
+worker (--micro-batch), strong scaling the batch of all (--global-batch).
+"""
+_EXAMPLES = """\
+  paleo-opt scaling alexnet_v2 --on ethernet20 --device K80 --workers 1,2,4,8,16 --micro-batch 512
+  paleo-opt scaling resnet50 --on p4d.24xlarge --scaling strong --global-batch 2048
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to ``commands``."""
+    parser = commands.add_parser(
+        "scaling",
+        help="speedup, efficiency, time and cost against workers, by collective",
+        description=_DESCRIPTION,
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_network(parser)
+    options.add_hardware(parser)
+    parser.add_argument(
+        "--workers", type=options.wholes(options.MOST_GPUS), default=(), metavar="N,N,...",
+        help="numbers of GPUs (default: 1,2,4,... to 128 or the cluster's size)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scaling", type=options.one_of(KINDS), default="weak", metavar="KIND", help="weak (default) or strong"
+    )
+    options.add_strategy(parser, splits=False, collectives=True)
+    options.add_model(parser)
+    options.add_common(parser, options.SET_HELP)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print. Raises `SpecError`."""
+    network = options.network_of(args)
+    cluster = options.cluster_of(args)
+
+    from paleo_opt.estimator.configuration import UNAIDED_COLLECTIVES
+    from paleo_opt.estimator.cost_table import compile_network
+    from paleo_opt.estimator.scaling import scaling
+    from paleo_opt.report.json_output import dump
+    from paleo_opt.report.scaling import ScalingAnswer, render
+    from paleo_opt.report.terminal import emit
+
+    found = scaling(
+        compile_network(network, args.conv_algorithm),
+        cluster,
+        args.workers,
+        kind=args.scaling,
+        micro_batch=args.micro_batch,
+        global_batch=args.global_batch,
+        collectives=args.collective or UNAIDED_COLLECTIVES,
+        precision=args.precision,
+        options=options.options_of(args),
+    )
+    answer = ScalingAnswer(network, found, tuple(dict.fromkeys(args.collective or ())))
+    emit(dump(answer.to_json()) if args.json else render(answer))
+    return 0

@@ -1,0 +1,176 @@
+"""The answer to ``show``: everything about one network, device, link, cluster or search space, with its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from paleo_opt import quantities
+from paleo_opt.hardware.cluster import Cluster, Link
+from paleo_opt.hardware.device import Device
+from paleo_opt.network.graph import Network
+from paleo_opt.report import terminal
+from paleo_opt.report.terminal import Column, bold, percent, table
+from paleo_opt.report.units import price_text, shape_text, short_count
+
+if TYPE_CHECKING:
+    from paleo_opt.search.space import SearchSpace
+
+#: One line of a description: what, and its figures (several make several lines).
+Entry = tuple[str, str | Sequence[str]]
+
+
+def _net(network: Network) -> list[Entry]:
+    job = network.job
+    entries: list[Entry] = [
+        ("input", shape_text(network.input_shape)),
+        ("layers", f"{len(network.layers):,}"),
+        ("parameters", f"{network.parameters:,}"),
+        ("forward pass", f"{short_count(network.forward_flops)}FLOPs a sample"),
+        ("defined by", network.source),
+        ("file", network.file),
+    ]
+    if job is None:
+        return [*entries, ("job", "none: there is no time, money or energy to target")]
+    critical = (
+        "none: samples do not grow with the batch"
+        if job.critical_batch is None
+        else f"{job.critical_batch:,.0f} samples"
+    )
+    epochs = job.samples_to_target / job.dataset_samples
+    return [
+        *entries,
+        ("target", job.target),
+        ("dataset", f"{job.dataset}, {job.dataset_samples:,} samples"),
+        ("optimizer", job.optimizer),
+        ("to target", f"{epochs:,.4g} epochs = {short_count(job.samples_to_target)} samples with a small batch"),
+        ("largest batch", f"{job.max_global_batch:,} samples, of those with which the target was reached"),
+        ("critical batch", critical),
+        ("sources", job.sources),
+    ]
+
+
+def _by_type(network: Network, room: int) -> list[str]:
+    """What the layers of each type add up to, those with the most FLOPs first."""
+    sums: dict[str, list[int]] = {}
+    for layer in network.layers:
+        entry = sums.setdefault(layer.type, [0, 0, 0])
+        for index, value in enumerate((1, layer.parameters, layer.forward_flops)):
+            entry[index] += value
+    columns = (Column("type", right=False), Column("layers"), Column("params"), Column("FLOPs/sample"), Column("share"))
+    rows = [
+        [kind, f"{count:,}", short_count(parameters), short_count(flops), percent(flops / (network.forward_flops or 1))]
+        for kind, (count, parameters, flops) in sorted(sums.items(), key=lambda item: -item[1][2])
+    ]
+    return ["", *table(columns, rows, room, "  ")]
+
+
+def _device(device: Device) -> list[Entry]:
+    peaks = [f"{quantities.format_flops(peak)} {precision}" for precision, peak in device.peak.items()]
+    return [
+        ("peak", " · ".join(peaks)),
+        ("trains in", device.training_precision),
+        (
+            "memory",
+            f"{quantities.format_memory(device.memory)} at {quantities.format_bandwidth(device.memory_bandwidth)}",
+        ),
+        ("clock", f"{device.clock / 1e6:,.0f} MHz"),
+        ("multiprocessors", f"{device.multiprocessors:,}" if device.multiprocessors else "not published"),
+        ("power", f"{device.power:,.0f} W" if device.power else "not published"),
+        ("to the host", quantities.format_bandwidth(device.host_link) if device.host_link else "not published"),
+        ("PPP", ", ".join(f"{percent(share)} {name}" for name, share in device.ppp_comp.items()) or "not published"),
+        ("source", device.source),
+        ("file", device.file),
+    ]
+
+
+def _link(link: Link) -> list[Entry]:
+    return [
+        (
+            "bandwidth",
+            f"{quantities.format_bandwidth(link.bandwidth)} = {link.bandwidth * 8e-9:,.4g} Gb/s, each direction",
+        ),
+        ("latency", quantities.format_time(link.latency) if link.latency else "none"),
+        ("source", link.source),
+        ("file", link.file),
+    ]
+
+
+def _cluster(cluster: Cluster) -> list[Entry]:
+    device, price, nodes = cluster.device, cluster.price, cluster.max_nodes
+    size = (
+        "no published limit"
+        if nodes is None
+        else f"{nodes:,} × {cluster.devices_per_node} = {cluster.max_devices:,} devices"
+    )
+    precision = device.training_precision
+    entries: list[Entry] = [
+        ("provider", cluster.provider),
+        ("a node", f"{cluster.devices_per_node} × {device.name}, {device.description}"),
+        (
+            "a device",
+            f"{quantities.format_flops(device.peak[precision])} {precision}, {quantities.format_memory(device.memory)} "
+            f"at {quantities.format_bandwidth(device.memory_bandwidth)}",
+        ),
+        ("nodes", size),
+    ]
+    for level in cluster.levels:
+        joins = "" if level.size is None else f", joins {level.size:,}"
+        latency = quantities.format_time(level.latency) if level.latency else "no latency"
+        entries.append((level.name, f"{quantities.format_bandwidth(level.bandwidth)}, {latency}{joins}"))
+    if cluster.ppp_comm is not None:
+        entries.append(("PPP of links", percent(cluster.ppp_comm)))
+    if price is None:
+        entries.append(("price", "none published"))
+    else:
+        others = {"reserved for a year": price.reserved_1y, "spot": price.spot}
+        each = price_text(price.on_demand / cluster.devices_per_node)
+        rates = [f"{price_text(price.on_demand)} a node-hour on demand ({each} a device)"]
+        rates += [f"{price_text(rate)} {name}" for name, rate in others.items() if rate is not None]
+        entries += [
+            ("price", ", ".join(rates)),
+            ("price of", f"{price.date}, {price.region}"),
+            ("price from", price.source),
+        ]
+    return [*entries, ("source", cluster.source), ("file", cluster.file)]
+
+
+def _space(space: SearchSpace) -> list[Entry]:
+    entries: list[Entry] = []
+    for field in fields(space):
+        value = getattr(space, field.name)
+        if field.name in ("name", "description") or value in ((), None):
+            continue
+        if isinstance(value, tuple):
+            run = len(value) > 12 and all(isinstance(item, int) for item in value)
+            value = (
+                f"{len(value)} from {value[0]:,} to {value[-1]:,}" if run else ", ".join(f"{item}" for item in value)
+            )
+        entries.append((field.name.replace("_", "-"), f"{value:,}" if isinstance(value, int) else str(value)))
+    return entries
+
+
+_ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
+    "net": _net,
+    "device": _device,
+    "link": _link,
+    "cluster": _cluster,
+    "space": _space,
+}
+
+
+def render(kind: str, spec: Any, room: int | None = None) -> str:
+    """Everything about ``spec``, of a ``kind`` that is a key of `catalog.FOLDERS`."""
+    room = room or terminal.width()
+    entries = _ENTRIES[kind](spec)
+    wide = 2 + max(len(name) for name, _ in entries) + 2
+    lines = terminal.wrapped(
+        f"{bold(spec.name)} · {kind}" + (f" · {spec.description}" if spec.description else ""), room, "  "
+    )
+    for name, value in entries:
+        for number, text in enumerate([value] if isinstance(value, str) else value):
+            label = f"  {name if number == 0 else '':<{wide - 2}}"
+            body = terminal.wrapped(text, room - wide) or [""]
+            lines += [label + body[0], *(" " * wide + line for line in body[1:])]
+    return "\n".join(lines + (_by_type(spec, room) if kind == "net" else []))

@@ -1,0 +1,240 @@
+"""The answer to ``estimate``: one configuration, what it takes, and what its time and memory go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paleo_opt import quantities
+from paleo_opt.estimator.breakdown import LayerEstimate
+from paleo_opt.estimator.cost_table import CostTable
+from paleo_opt.estimator.estimate import Estimates, Options
+from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.report import terminal
+from paleo_opt.report.json_output import estimate_json, layer_json
+from paleo_opt.report.layers import bound_text, layer_table
+from paleo_opt.report.strategy_text import strategy_parts
+from paleo_opt.report.terminal import bold, dim, percent
+
+_BAR = 24
+
+
+@dataclass(frozen=True, eq=False)
+class EstimateAnswer:
+    """What ``estimate`` answers.
+
+    Attributes:
+        table: The compiled network.
+        strategy: The configuration.
+        estimates: Of it alone.
+        layers: Its breakdown.
+        options: The model's constants.
+        choices: What was chosen for the user, one sentence each.
+    """
+
+    table: CostTable
+    strategy: Strategy
+    estimates: Estimates
+    layers: Sequence[LayerEstimate]
+    options: Options
+    choices: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer under the names of the contract."""
+        options, cluster = self.options, self.strategy.cluster
+        return {
+            "strategy": self.strategy.to_json(),
+            "estimate": estimate_json(self.estimates, training=options.training),
+            "layers": [layer_json(layer) for layer in self.layers],
+            "inputs": {
+                "network": self.table.network.name,
+                "model": options.model,
+                "conv_algorithm": self.table.conv_algorithm,
+                "ppp_comp": options.device_ppp(cluster.device, self.strategy.precision),
+                "ppp_comm": options.cluster_ppp(cluster),
+                "pipelined": options.pipelined,
+                "workspace_limit_bytes": options.workspace_limit,
+                "training": options.training,
+                "price_usd_per_node_hour": cluster.price and cluster.price.on_demand,
+                "price_date": cluster.price and cluster.price.date,
+            },
+        }
+
+
+def model_text(answer: EstimateAnswer) -> str:
+    """The model and its constants, with where each is from: ``PALEO model · GEMM · 49% of peak FLOP/s and …``."""
+    strategy, options = answer.strategy, answer.options
+    device, precision = strategy.cluster.device, strategy.precision
+    origin = "the device's" if precision in device.ppp_comp else "assumed"
+    if options.ppp_comp is not None:
+        origin = "given"
+    algorithm = answer.table.conv_algorithm
+    parts = [
+        f"{options.model} model",
+        "fastest convolution algorithms" if algorithm == "auto" else f"{algorithm} convolutions",
+        f"{percent(options.device_ppp(device, precision))} of peak ({origin})",
+    ]
+    if strategy.gpus > 1:
+        origin = "assumed" if strategy.cluster.ppp_comm is None else "the cluster's"
+        if options.ppp_comm is not None:
+            origin = "given"
+        parts.append(f"{percent(options.cluster_ppp(strategy.cluster))} of link bandwidth ({origin})")
+    if options.pipelined:
+        parts.append("memory traffic behind arithmetic")
+    return " · ".join(parts)
+
+
+def _price_text(answer: EstimateAnswer) -> str:
+    price = answer.strategy.cluster.price
+    return "" if price is None else f"price of {price.date}"
+
+
+def _headline(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
+    """The figures that one asks for first."""
+    parts = [
+        f"{'step' if answer.options.training else 'forward pass'} {quantities.format_time(figures['step_time_s'])}",
+        f"{_rate(figures['samples_per_s'])} samples/s",
+        f"MFU {percent(figures['mfu'])}",
+    ]
+    if figures["time_to_target_s"] is not None:
+        parts.append(f"{quantities.format_time(figures['time_to_target_s'])} to target")
+        cost, energy = figures["cost_usd"], figures["energy_kwh"]
+        if cost == cost:
+            parts.append(quantities.format_money(cost))
+        if energy == energy:
+            parts.append(quantities.format_energy(energy * 3.6e6))
+    return parts
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> list[str]:
+    """Where the step goes, part by part."""
+    strategy, training = answer.strategy, answer.options.training
+    step = figures["step_time_s"]
+    fetch = figures["communication_time_s"] - figures["all_reduce_time_s"]
+    # The passes contain the fetches: half belongs to each.
+    halves = 2 if training else 1
+    gradients = answer.estimates.memory.gradients
+    parts = [
+        ("forward", figures["forward_time_s"] - fetch / halves, ""),
+        ("backward", figures["backward_time_s"] - (fetch / 2 if training else 0.0), ""),
+        ("update", figures["update_time_s"], ""),
+        (
+            "all-reduce",
+            figures["all_reduce_time_s"],
+            f"{quantities.format_memory(float(gradients))} of gradients, {strategy.collective}",
+        ),
+        ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
+    ]
+    shown = [part for part in parts if part[1] > 0]
+    if strategy.accumulation > 1:
+        passes = f"{strategy.accumulation:,} passes of {strategy.micro_batch:,}"
+        shown = [(name, time, note or (passes if name.endswith("ward") else "")) for name, time, note in shown]
+    times = [quantities.format_time(time) for _, time, _ in shown]
+    wide = max(len(time) for time in times)
+    lines = []
+    for (name, seconds, note), time in zip(shown, times, strict=True):
+        part = seconds / step
+        line = f"  {name:<12}{time:>{wide}}  {percent(part):>6}  {terminal.bar(part, _BAR):<{_BAR}}"
+        lines += terminal.wrapped_after(line, note, room)
+    return lines
+
+
+def _memory_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> list[str]:
+    """What fills a device's memory, against its capacity."""
+    used, capacity = figures["memory_bytes"], figures["device_memory_bytes"]
+    gap = quantities.format_memory(abs(capacity - used))
+    verdict = f"{gap} free" if figures["fits"] else bold(f"does not fit: {gap} too many")
+    lines = [
+        f"  {quantities.format_memory(used)} of {quantities.format_memory(capacity)}  "
+        f"{terminal.gauge(used / capacity, _BAR)} {percent(used / capacity)}  {verdict}"
+    ]
+    sizes = figures["memory"]
+    job = answer.table.network.job
+    optimizer = answer.options.optimizer or (job.optimizer if job else "momentum")
+    parts = [
+        f"{f'optimizer ({optimizer})' if name == 'optimizer' else name} {quantities.format_memory(size)}"
+        for name, size in sizes.items()
+        if size
+    ]
+    return [*lines, *terminal.joined(parts, room, "  ")]
+
+
+def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> list[str]:
+    job, strategy = answer.table.network.job, answer.strategy
+    if job is None or figures["time_to_target_s"] is None:
+        return []
+    steps, samples = figures["steps"], figures["samples_to_target"]
+    text = (
+        f"{quantities.format_count(steps)} steps × {strategy.global_batch:,} = "
+        f"{samples / 1e6:,.4g} M samples of {job.dataset} to {job.target}"
+    )
+    lines = terminal.wrapped(text, room, "    ", "  ")
+    price = strategy.cluster.price
+    if price is not None:
+        lines += terminal.wrapped(
+            f"{strategy.nodes:,} node{'s'[: strategy.nodes != 1]} × ${price.on_demand:,.6g} an hour on demand "
+            f"({price.region}, {price.date})",
+            room,
+            "    ",
+            "  ",
+        )
+    return lines
+
+
+def _notes(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
+    """What the reader must know to trust the figures."""
+    job, strategy = answer.table.network.job, answer.strategy
+    notes = [*answer.choices]
+    if answer.options.training:
+        if job is None:
+            notes.append("the network's file has no job, so there is no time, money or energy to target")
+        elif strategy.global_batch > job.max_global_batch:
+            notes.append(
+                f"a global batch of {strategy.global_batch:,} is above {job.max_global_batch:,}, the largest with "
+                "which the target was reached"
+            )
+        if job is not None and strategy.cluster.price is None:
+            notes.append(f"{strategy.cluster.name} has no price")
+    notes.append(model_text(answer))
+    return notes
+
+
+def _slowest(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
+    """The three slowest layers and what bounds them."""
+    step, passes = figures["step_time_s"], answer.strategy.accumulation
+    ranked = sorted(answer.layers, key=lambda layer: -(layer.forward_s + layer.backward_s))[:3]
+    return [
+        f"{layer.name} {percent((layer.forward_s + layer.backward_s) * passes / step)} ({bound_text(layer)})"
+        for layer in ranked
+        if layer.forward_s + layer.backward_s > 0
+    ]
+
+
+def render(answer: EstimateAnswer, with_layers: bool = False, room: int | None = None) -> str:
+    """The answer as text of at most ``room`` columns (the terminal's width): figures, time, memory, target, notes."""
+    room = room or terminal.width()
+    figures = estimate_json(answer.estimates, training=answer.options.training)
+    kind = "training" if answer.options.training else "inference"
+    lines = [terminal.ends(f"{answer.table.network.name} · {kind}, one configuration", dim(_price_text(answer)), room)]
+    where = terminal.joined(strategy_parts(answer.strategy), room, "  ")
+    lines += [bold("→" + where[0][1:]), *map(bold, where[1:])]
+    lines += terminal.joined(_headline(answer, figures), room, "  ", "   ")
+    lines += ["", "step" if answer.options.training else "forward pass", *_time_lines(answer, figures, room)]
+    slowest = _slowest(answer, figures)
+    if slowest and not with_layers:
+        lines += terminal.wrapped(f"slowest layers: {' · '.join(slowest)} (all with --layers)", room, "    ", "  ")
+    lines += ["memory of a device", *_memory_lines(answer, figures, room)]
+    target = _target_lines(answer, figures, room)
+    if target:
+        lines += ["target", *target]
+    lines += [""]
+    for note in _notes(answer, figures):
+        lines += [dim(line) for line in terminal.wrapped(note, room, "  ")]
+    if with_layers:
+        lines += ["", *layer_table(answer.layers, figures["step_time_s"], answer.strategy, room)]
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""The answer to ``scaling``: speedup by collective, the figures of the fastest, and the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from paleo_opt import quantities
+from paleo_opt.estimator.scaling import Scaling
+from paleo_opt.network.graph import Network
+from paleo_opt.report import terminal
+from paleo_opt.report.curve import speedup_curve
+from paleo_opt.report.strategy_text import plural
+from paleo_opt.report.terminal import Column, bold, dim, percent, table
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: Curves this near each other everywhere are one to the eye.
+_ALIKE = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class ScalingAnswer:
+    """What ``scaling`` answers.
+
+    Attributes:
+        network: What is trained.
+        scaling: How it scales.
+        in_full: Collectives whose figures are all shown; the fastest where empty.
+    """
+
+    network: Network
+    scaling: Scaling
+    in_full: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer, a list of points by collective; every figure carries its unit in its name."""
+        found = self.scaling
+        points = {
+            name: [
+                {
+                    "workers": int(found.workers[column]),
+                    "nodes": int(found.nodes[column]),
+                    "micro_batch": int(found.micro_batch[column]),
+                    "global_batch": int(found.global_batch[column]),
+                    "step_time_s": found.step_time_s[row, column],
+                    "compute_time_s": found.compute_time_s[column],
+                    "communication_time_s": found.step_time_s[row, column] - found.compute_time_s[column],
+                    "samples_per_s": found.samples_per_s[row, column],
+                    "speedup": found.speedup[row, column],
+                    "efficiency": found.efficiency[row, column],
+                    "time_to_target_s": found.time_to_target_s[row, column],
+                    "cost_usd": found.cost_usd[row, column],
+                    "memory_bytes": found.memory_bytes[column],
+                    "fits": bool(found.fits[column]),
+                }
+                for column in range(found.workers.size)
+            ]
+            for row, name in enumerate(found.collectives)
+        }
+        return {
+            "network": self.network.name,
+            "cluster": found.cluster.name,
+            "device": found.cluster.device.name,
+            "precision": found.precision,
+            "scaling": found.kind,
+            "collectives": points,
+        }
+
+
+def _letters(found: Scaling) -> dict[str, str]:
+    """A letter for each collective, from the fastest at the most workers; those alike everywhere share one."""
+    order = np.argsort(-found.speedup[:, -1], kind="stable")
+    letters: dict[str, str] = {}
+    leaders: list[int] = []
+    for row in map(int, order):
+        for number, leader in enumerate(leaders):
+            if np.allclose(found.speedup[row], found.speedup[leader], rtol=_ALIKE, atol=0.0):
+                letters[found.collectives[row]] = _LETTERS[number]
+                break
+        else:
+            letters[found.collectives[row]] = _LETTERS[len(leaders)]
+            leaders.append(row)
+    return letters
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"
+
+
+def _matrix(found: Scaling, letters: dict[str, str], room: int) -> list[str]:
+    """Speedup by collective (rows, fastest first) and workers (columns, as many as there is room for)."""
+    most = max(2, (room - 34) // 8)
+    picked = range(found.workers.size)
+    if found.workers.size > most:
+        picked = sorted({round(i * (found.workers.size - 1) / (most - 1)) for i in range(most)})  # type: ignore[assignment]
+    columns = [Column("", right=False), Column("speedup", right=False)]
+    columns += [Column(f"{found.workers[i]:,}") for i in picked]
+    rows = [
+        [letter, name, *(_number(found.speedup[found.collectives.index(name), i]) for i in picked)]
+        for name, letter in letters.items()
+    ]
+    return table(columns, rows, room)
+
+
+def _figures(found: Scaling, name: str, room: int) -> list[str]:
+    """Every figure of one collective."""
+    row = found.collectives.index(name)
+    columns = (
+        Column("workers"),
+        Column("nodes", constant=False, keep=3),
+        Column("batch of each", constant=False, keep=2),
+        Column("global batch", constant=False, keep=1),
+        Column("step"),
+        Column("all-reduce", constant=False, keep=1),
+        Column("samples/s"),
+        Column("speedup"),
+        Column("efficiency"),
+        Column("to target", constant=False),
+        Column("cost", constant=False),
+    )
+    rows = []
+    for i in range(found.workers.size):
+        step = float(found.step_time_s[row, i])
+        time, cost = float(found.time_to_target_s[row, i]), float(found.cost_usd[row, i])
+        rows.append(
+            [
+                f"{found.workers[i]:,}" + ("" if found.fits[i] else "*"),
+                f"{found.nodes[i]:,}",
+                f"{found.micro_batch[i]:,}",
+                f"{found.global_batch[i]:,}",
+                quantities.format_time(step),
+                percent((step - float(found.compute_time_s[i])) / step),
+                quantities.format_count(float(found.samples_per_s[row, i])),
+                _number(float(found.speedup[row, i])),
+                percent(float(found.efficiency[row, i])),
+                quantities.format_time(time) if time == time else "–",
+                quantities.format_money(cost) if cost == cost else "–",
+            ]
+        )
+    if found.cluster.devices_per_node == 1:
+        rows = [[*cells[:1], "", *cells[2:]] for cells in rows]
+    return [name, *table(columns, rows, room)]
+
+
+def _batch_text(found: Scaling) -> str:
+    if found.kind == "weak":
+        return f"{found.micro_batch[0]:,} samples a worker"
+    return f"a global batch of {found.global_batch[0]:,}"
+
+
+def _notes(answer: ScalingAnswer) -> list[str]:
+    found, job, notes = answer.scaling, answer.network.job, []
+    if not found.fits.all():
+        notes.append(f"* does not fit the {quantities.format_memory(found.cluster.device.memory)} of a device")
+    if not found.baseline_fits:
+        notes.append("the speedup is over one worker whose memory would not hold the batch")
+    if job is None:
+        notes.append("the network's file has no job, so there is no time or money to target")
+    elif (found.global_batch > job.max_global_batch).any():
+        notes.append(
+            f"the target was reached with global batches up to {job.max_global_batch:,}; above, times are a guess"
+        )
+    if job is not None and found.cluster.price is None:
+        notes.append(f"{found.cluster.name} has no price")
+    return notes
+
+
+def render(answer: ScalingAnswer, room: int | None = None) -> str:
+    """The answer as text of at most ``room`` columns (the terminal's width)."""
+    room = room or terminal.width()
+    found = answer.scaling
+    letters = _letters(found)
+    best = next(iter(letters))
+    row, price = found.collectives.index(best), found.cluster.price
+    parts = [
+        f"{answer.network.name} · {found.kind} scaling",
+        _batch_text(found),
+        found.cluster.name,
+        found.precision,
+    ]
+    head = terminal.joined(parts, room)
+    head[0] = terminal.ends(head[0], dim(f"price of {price.date}") if price else "", room)
+    verdict = (
+        f"→ {plural(int(found.workers[-1]), 'worker')}: {_number(float(found.speedup[row, -1]))} times one worker, "
+        f"efficiency {percent(float(found.efficiency[row, -1]))}, {best}"
+    )
+    if len(letters) > 1:
+        verdict += f" (the fastest of {len(letters)})"
+    peak = int(found.speedup[row].argmax())
+    if peak != found.workers.size - 1:
+        most = _number(float(found.speedup[row, peak]))
+        verdict += f"; most with {plural(int(found.workers[peak]), 'worker')}: {most} times"
+    lines = [*head, *map(bold, terminal.wrapped(verdict, room, "  "))]
+    if len(letters) > 1:
+        lines += ["", *_matrix(found, letters, room)]
+    for name in answer.in_full or (best,):
+        lines += ["", *_figures(found, name, room)]
+    if found.workers.size > 1:
+        curves = {
+            letter: [float(value) for value in found.speedup[found.collectives.index(name)]]
+            for name, letter in reversed(letters.items())
+        }
+        lines += ["", *speedup_curve([int(count) for count in found.workers], dict(sorted(curves.items())), room)]
+    for note in _notes(answer):
+        lines += [dim(line) for line in terminal.wrapped(note, room, "  ")]
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""A strategy in words, with every count shown as the product it is."""
+
+from __future__ import annotations
+
+from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.quantities import format_count
+
+
+def plural(count: int, word: str) -> str:
+    """``1 node``, ``8 nodes``."""
+    return f"{format_count(count)} {word}{'s'[: count != 1]}"
+
+
+def devices_text(cluster: Cluster, gpus: int) -> str:
+    """``p4d.24xlarge · 32 GPUs = 4 nodes × 8 a100-sxm4-40gb``; nodes that are paid but not filled say so."""
+    per_node, device = cluster.devices_per_node, cluster.device.name
+    nodes = -(-gpus // per_node)
+    idle = nodes * per_node - gpus
+    if per_node == 1:
+        where = plural(gpus, "GPU")
+        if device not in cluster.name:
+            where += f" = {plural(nodes, 'node')} × 1 {device}"
+        elif nodes > 1:
+            where += ", one a node"
+    elif idle:
+        where = f"{plural(gpus, 'GPU')} on {plural(nodes, 'node')} × {per_node} {device} ({idle} idle)"
+    else:
+        where = f"{plural(gpus, 'GPU')} = {plural(nodes, 'node')} × {per_node} {device}"
+    return f"{cluster.name} · {where}"
+
+
+def split_text(strategy: Strategy) -> str:
+    """``data 32``, ``hybrid: data 32, marked layers ÷ 8`` or ``model ÷ 8, data 4``."""
+    if strategy.split == "hybrid" and strategy.tensor > 1:
+        return f"hybrid: data {strategy.data:,}, marked layers ÷ {strategy.tensor:,}"
+    if strategy.split == "model" and strategy.tensor > 1:
+        return f"model ÷ {strategy.tensor:,}, data {strategy.data:,}"
+    return f"data {strategy.data:,}"
+
+
+def batch_text(strategy: Strategy) -> str:
+    """``global batch 2,048 = 4 × 512``, with the passes where a step takes several."""
+    text = f"global batch {strategy.global_batch:,}"
+    factors = [strategy.data, strategy.micro_batch, strategy.accumulation]
+    if strategy.data == 1 and strategy.accumulation == 1:
+        return text
+    product = f"{factors[0]:,} × {factors[1]:,}"
+    if strategy.accumulation > 1:
+        product += f" × {strategy.accumulation:,} passes"
+    return f"{text} = {product}"
+
+
+def strategy_parts(strategy: Strategy) -> list[str]:
+    """The strategy in parts for one line: where, split, batch, collective, precision."""
+    parts = [devices_text(strategy.cluster, strategy.gpus)]
+    if strategy.gpus > 1:
+        parts.append(split_text(strategy))
+    parts.append(batch_text(strategy))
+    if strategy.data > 1 or strategy.split == "model":
+        parts.append(strategy.collective)
+    parts.append(strategy.precision)
+    return parts

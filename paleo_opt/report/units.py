@@ -1,0 +1,27 @@
+"""Short forms of figures for the cells of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def short_count(value: float) -> str:
+    """A count in three digits: ``25.6 M``, ``1.23 G``; a dash for none."""
+    if not value:
+        return "–"
+    for size, prefix in _SCALES:
+        if value >= size * 0.9995:
+            return f"{value / size:.3g} {prefix}" if value < size * 999.5 else f"{value / size:,.0f} {prefix}"
+    return f"{value:,.3g}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """``56×56×256``."""
+    return "×".join(map(str, shape))
+
+
+def price_text(dollars: float) -> str:
+    """A price an hour to the cent: ``$21.96``, ``$0.526``."""
+    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.3g}"
