@@ -210,7 +210,8 @@ class Memo:
             self._values = np.concatenate([self._values, found], axis=1) if kept else found
             flat[missing] = np.arange(kept + 1, kept + 1 + missing.size)
             slot = flat[key]
-        return np.take(self._values, slot - 1, axis=1)
+        gathered: Floats = np.take(self._values, slot - 1, axis=1)
+        return gathered
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def estimate(
         )
         forward = times.forward + times.divided_forward
         backward = times.backward + times.divided_backward
-        return np.stack([forward, backward, times.fetch, times.workspace])
+        return np.array([forward, backward, times.fetch, times.workspace])
 
     def synchronize(at: Integers, gpus: Floats) -> Floats:
         names, weight, ppp = strategies.collectives, places.weight_bytes[at], places.ppp_comm[at]

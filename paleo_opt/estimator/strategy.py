@@ -13,6 +13,7 @@ from paleo_opt.estimator.collectives import COLLECTIVES
 from paleo_opt.hardware.cluster import Cluster
 
 Integers = NDArray[np.int64]
+_FIRST = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,8 @@ class Strategy:
             gpus=np.array([self.gpus]),
             micro_batch=np.array([self.micro_batch]),
             accumulation=np.array([self.accumulation]),
-            collective=np.array([0]),
+            collective=_FIRST,
+            place=_FIRST,
         )
 
     def to_json(self) -> dict[str, Any]:
