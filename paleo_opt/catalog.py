@@ -56,7 +56,11 @@ def find(kind: str, name: str) -> Path:
     """
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         path = Path(name)
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError:  # a name too long for the file system
+            found = False
+        if not found:
             raise SpecError(f"{name}: no such file")
         return path
     known = names(kind)

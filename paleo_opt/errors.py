@@ -8,6 +8,7 @@ PaleoOptError
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,6 +48,17 @@ class InfeasibleError(PaleoOptError):
     """No strategy of the space satisfies the memory limit and every budget; the message says which limit binds."""
 
 
+def _likeness(name: str, candidate: str) -> float:
+    """How like two names are: difflib's ratio, and more for a common beginning or the same letters in another order.
+
+    A candidate that goes on where the name ends (``a100`` of ``a100-sxm4-80gb``) is likelier than a shorter neighbour.
+    """
+    ratio = difflib.SequenceMatcher(None, name, candidate).ratio()
+    prefix = len(os.path.commonprefix((name, candidate)))
+    same_letters = sorted(name) == sorted(candidate)
+    return ratio + 0.3 * prefix / max(len(name), 1) + 0.4 * candidate.startswith(name) + 0.2 * same_letters
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A suggestion for a misspelt ``name``: ``"; did you mean 'vgg16'?"``, or the valid names, or nothing.
 
@@ -54,9 +66,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """
     names = list(valid)
     folded = {candidate.casefold(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {folded[close[0]]!r}?"
+    best = max(folded, key=lambda candidate: _likeness(name.casefold(), candidate), default="")
+    if best and _likeness(name.casefold(), best) >= 0.6:
+        return f"; did you mean {folded[best]!r}?"
     if 0 < len(names) <= 12:
         return f"; valid: {', '.join(sorted(names))}"
     return ""
