@@ -118,7 +118,7 @@ def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> l
     fetch = figures["communication_time_s"] - figures["all_reduce_time_s"]
     # The passes contain the fetches: half belongs to each.
     halves = 2 if training else 1
-    gradients = answer.estimates.memory.gradients
+    gradients = figures["memory"]["gradients"]
     parts = [
         ("forward", figures["forward_time_s"] - fetch / halves, ""),
         ("backward", figures["backward_time_s"] - (fetch / 2 if training else 0.0), ""),
@@ -126,7 +126,7 @@ def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> l
         (
             "all-reduce",
             figures["all_reduce_time_s"],
-            f"{quantities.format_memory(float(gradients))} of gradients, {strategy.collective}",
+            f"{quantities.format_memory(gradients)} of gradients, {strategy.collective}",
         ),
         ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
     ]
@@ -148,7 +148,7 @@ def _memory_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
     """What fills a device's memory, against its capacity."""
     used, capacity = figures["memory_bytes"], figures["device_memory_bytes"]
     gap = quantities.format_memory(abs(capacity - used))
-    verdict = f"{gap} free" if figures["fits"] else bold(f"does not fit: {gap} too many")
+    verdict = f"{gap} free" if figures["fits"] else bold(f"{gap} too many")
     lines = [
         f"  {quantities.format_memory(used)} of {quantities.format_memory(capacity)}  "
         f"{terminal.gauge(used / capacity, _BAR)} {percent(used / capacity)}  {verdict}"
@@ -223,6 +223,10 @@ def render(answer: EstimateAnswer, with_layers: bool = False, room: int | None =
     lines = [terminal.ends(f"{answer.table.network.name} · {kind}, one configuration", dim(_price_text(answer)), room)]
     where = terminal.joined(strategy_parts(answer.strategy), room, "  ")
     lines += [bold("→" + where[0][1:]), *map(bold, where[1:])]
+    if not figures["fits"]:
+        used, capacity = figures["memory_bytes"], figures["device_memory_bytes"]
+        warning = f"does not fit: {quantities.format_memory(used)} on devices of {quantities.format_memory(capacity)}"
+        lines += [bold(line) for line in terminal.wrapped(f"{warning}; the figures are as if it did", room, "  ", "  ")]
     lines += terminal.joined(_headline(answer, figures), room, "  ", "   ")
     lines += ["", "step" if answer.options.training else "forward pass", *_time_lines(answer, figures, room)]
     slowest = _slowest(answer, figures)
