@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from paleo_opt.estimator.strategy import Strategy
 
 _DESCRIPTION = """\
-How long a step takes and where its time goes, whether it fits, and what training to the target takes in time, money
-and energy. What is left out is chosen: one node, the largest micro-batch that fits, the fastest collective.
+How long a step takes and where its time goes, whether it fits, and what
+training to the target takes in time, money and energy. What is left out is
+chosen: one node, the largest micro-batch that fits, the fastest collective.
 """
 _EXAMPLES = """\
   paleo-opt estimate resnet50 --on p4d.24xlarge --gpus 32
@@ -25,10 +26,10 @@ def add_parser(commands: Any) -> None:
     """Add this command to ``commands``."""
     parser = commands.add_parser(
         "estimate",
-        help="one configuration: time, memory, money, energy; layer by layer",
+        help="one configuration in time, memory, money and energy",
         description=_DESCRIPTION,
         epilog=f"examples:\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=options.HelpFormatter,
     )
     options.add_network(parser)
     options.add_hardware(parser)

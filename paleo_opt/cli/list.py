@@ -17,8 +17,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help=f"what is there: {', '.join(KINDS)}",
-        description="The shipped networks, devices, clusters, links and search spaces, and those in your own "
-        "folders (named in PALEO_OPT_PATH).",
+        description="The shipped networks, devices, clusters, links and search spaces, and those in\n"
+        "your own folders (named in PALEO_OPT_PATH).",
+        formatter_class=options.HelpFormatter,
     )
     parser.add_argument("kind", metavar="KIND", type=options.one_of(KINDS), help=", ".join(KINDS))
     options.add_json(parser)

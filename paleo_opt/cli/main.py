@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from paleo_opt import __version__
-from paleo_opt.cli import estimate, list, recommend, scaling, show
+from paleo_opt.cli import estimate, list, options, recommend, scaling, show
 
 PROGRAM = "paleo-opt"
 COMMANDS = (recommend, estimate, scaling, list, show)
@@ -51,8 +51,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         prog=PROGRAM,
         description="Which configuration trains a neural network cheapest or fastest within a budget.",
         epilog=f"{PROGRAM} COMMAND --help says more about each command.",
+        formatter_class=options.HelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add_parser(commands)
@@ -90,7 +91,7 @@ def _refuse_unknown(parser: Parser, commands: dict[str, Parser], words: Sequence
                 hint = nearest_of(word, commands) or f"; expected one of {', '.join(commands)}"
                 parser.error(f"unknown command {_shown(word)}{hint}")
             known = commands[word]
-    if known is parser and not {"-h", "--help", "--version"} & set(words):
+    if known is parser and not {"-h", "--help", "-V", "--version"} & set(words):
         parser.error(f"no command; expected one of {', '.join(commands)} (see: {PROGRAM} --help)")
 
 
@@ -108,6 +109,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the command; what a caller can do wrong becomes a message and an exit code."""
+    # Starting BLAS's threads takes longer than all that is asked of them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from paleo_opt.errors import InfeasibleError, SpecError
 
     try:

@@ -7,6 +7,7 @@ copies for `--help` and for refusing a misspelling before anything is loaded; a 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,14 @@ COLLECTIVES = (
 MOST_GPUS = 1_000_000
 MOST_SAMPLES = 10_000_000
 MOST_TENSOR = 1_024
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help of at most 98 columns, descriptions and examples as they are written."""
+
+    def __init__(self, prog: str) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(prog, max_help_position=26, width=min(98, columns - 2))
 
 
 # -- values ------------------------------------------------------------------------------------------------
@@ -115,17 +124,16 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 def add_hardware(parser: argparse.ArgumentParser, repeatable: bool = False) -> None:
     """``--on`` and ``--device``."""
-    what = "where it may run: a cluster's name or YAML file"
-    if repeatable:
-        what += "; repeatable"
-    parser.add_argument("--on", action="append", metavar="CLUSTER", help=f"{what}; or a link's name, with --device")
+    where = "a cluster's name or YAML file; or a link's name, with --device"
+    alone = "" if repeatable else "; alone: one such device"
     parser.add_argument(
-        "--device", metavar="D", help="the device in the cluster's place of its own; or, alone, one such device"
+        "--on", action="append", metavar="CLUSTER", help=f"{where}; repeatable" if repeatable else where
     )
+    parser.add_argument("--device", metavar="D", help=f"in place of the cluster's own devices{alone}")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """How the estimate is made."""
+def add_model(parser: argparse.ArgumentParser, inference: bool = True) -> None:
+    """How the estimate is made; ``--inference`` where a command can do without a target."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", type=one_of(MODELS), default="paleo", metavar="NAME", help="paleo (2017)")
     group.add_argument(
@@ -144,7 +152,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--optimizer", type=one_of(OPTIMIZERS), metavar="NAME", help=f"instead of the job's: {', '.join(OPTIMIZERS)}"
     )
-    group.add_argument("--inference", action="store_true", help="the forward pass only")
+    if inference:
+        group.add_argument("--inference", action="store_true", help="the forward pass only")
 
 
 def add_strategy(parser: argparse.ArgumentParser, splits: bool = True, collectives: bool = False) -> None:
@@ -263,6 +272,6 @@ def options_of(args: argparse.Namespace) -> Options:
         ppp_comm=args.ppp_comm,
         pipelined=args.pipelined,
         workspace_limit=args.workspace_limit,
-        training=not args.inference,
+        training=not getattr(args, "inference", False),
         optimizer=args.optimizer,
     )

@@ -8,8 +8,9 @@ from typing import Any
 from paleo_opt.cli import options
 
 _DESCRIPTION = """\
-The configuration that trains NET fastest (or, where the only budget is time, cheapest) within every budget given. Up to
-about 10^9 strategies all are evaluated, and the answer says that it is proved.
+The configuration that trains NET fastest (or, where the only budget is time,
+cheapest) within every budget given. Where the space is small enough (up to about
+10^9 strategies) all are evaluated, and the answer says that it is proved.
 """
 _EXAMPLES = """\
   paleo-opt recommend vgg16 --budget 64gpus
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:
         help="the best configuration within your budgets",
         description=_DESCRIPTION,
         epilog=f"examples:\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=options.HelpFormatter,
     )
     options.add_network(parser)
     parser.add_argument(
@@ -66,7 +67,7 @@ def add_parser(commands: Any) -> None:
         "--seed", type=options.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
     )
     options.add_strategy(parser)
-    options.add_model(parser)
+    options.add_model(parser, inference=False)
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
     parser.set_defaults(run=run)
 

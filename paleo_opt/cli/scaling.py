@@ -9,8 +9,9 @@ from paleo_opt.cli import options
 
 KINDS = ("weak", "strong")
 _DESCRIPTION = """\
-Speedup, efficiency, time and cost against the number of workers, by collective. Weak scaling keeps the batch of each
-worker (--micro-batch), strong scaling the batch of all (--global-batch).
+Speedup, efficiency, time and cost against the number of workers, by
+collective. Weak scaling keeps the batch of each worker (--micro-batch), strong
+scaling the batch of all (--global-batch).
 """
 _EXAMPLES = """\
   paleo-opt scaling alexnet_v2 --on ethernet20 --device K80 --workers 1,2,4,8,16 --micro-batch 512
@@ -22,10 +23,10 @@ def add_parser(commands: Any) -> None:
     """Add this command to ``commands``."""
     parser = commands.add_parser(
         "scaling",
-        help="speedup, efficiency, time and cost against workers, by collective",
+        help="speedup, efficiency and cost against workers, by collective",
         description=_DESCRIPTION,
         epilog=f"examples:\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=options.HelpFormatter,
     )
     options.add_network(parser)
     options.add_hardware(parser)

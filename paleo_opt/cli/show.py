@@ -26,7 +26,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="everything about one of them, with sources",
-        description="Everything about one network, device, cluster, link or search space, with its sources.",
+        description="Everything about one network, device, cluster, link or search space, with the\n"
+        "sources of its numbers.",
+        formatter_class=options.HelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help="a name (paleo-opt list) or a YAML file")
     parser.add_argument(
