@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.estimator.compute import Rates, layer_times, pass_times
+from paleo_opt.estimator.compute import Rates, in_order, layer_times, pass_times
 from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
 from paleo_opt.estimator.places import Integers, Places
 
@@ -114,7 +114,7 @@ def _fetch_time(fetches: Fetches, tensor: int, links: FetchLinks, batch: Floats,
         for kind, sizes in fetches:
             for slowdown, messages in _slowdowns(kind, tensor, group or None).items():
                 transfer = np.maximum(sizes[:, None] * batch * slowdown / links.elements, clock)
-                time += messages * (transfer.sum(axis=0) + links.latency * sizes.size)
+                time += messages * (in_order(transfer) + links.latency * sizes.size)
         total = time if len(groups) == 1 else np.where(links.group == group, time, total)
     return total
 
