@@ -19,15 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.hardware.cluster import Cluster
-
 Floats = NDArray[np.float64]
 Times = Callable[[Floats, Floats, Floats], Floats]
 
 
 def _rounds(workers: Floats) -> Floats:
-    """⌈log2 K⌉, exact for integers."""
-    rounds: Floats = np.ceil(np.log2(workers))
+    """⌈log2 K⌉ of integers, the bits of K - 1: exact, where a logarithm may round up past a power of two."""
+    rounds: Floats = np.frexp(workers - 1.0)[1].astype(float)
     return rounds
 
 
@@ -101,26 +99,15 @@ COLLECTIVES = (*FLAT_ALL_REDUCES, "hierarchical")
 PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
 
 
-def spans(cluster: Cluster) -> list[tuple[float, float, float]]:
-    """For each stretch of levels from inside the node outwards: devices reached, slowest bandwidth, largest latency."""
-    stretches = []
-    bandwidth, latency, reach = np.inf, 0.0, 1.0
-    for level in cluster.levels:
-        bandwidth, latency = min(bandwidth, level.bandwidth), max(latency, level.latency)
-        reach *= level.size or np.inf
-        stretches.append((reach, bandwidth, latency))
-    return stretches
-
-
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """The links that bound a path through some devices, packed onto as few nodes as can be. Shapes (W,).
+    """The links that bound a path through some devices. Shapes (W,).
 
     Attributes:
         workers: Devices on the path.
-        devices_per_node: Devices in a node there.
-        bandwidth: The slowest of the levels that the devices span [bytes/s].
-        latency: The largest of those levels [s].
+        devices_per_node: Of them, in one node.
+        bandwidth: Slowest of the levels that the path spans [bytes/s].
+        latency: Largest of those levels [s].
         inside_bandwidth: Of the first level [bytes/s].
         inside_latency: Of the first level [s].
     """
@@ -131,20 +118,6 @@ class Paths:
     latency: Floats
     inside_bandwidth: Floats
     inside_latency: Floats
-
-
-def cluster_paths(cluster: Cluster, workers: Floats) -> Paths:
-    """The paths through each number of devices of one cluster. Shape (W,)."""
-    reach, bandwidth, latency = np.array(spans(cluster)).T
-    stretch = np.minimum(np.searchsorted(reach, workers), reach.size - 1)
-    return Paths(
-        workers=workers,
-        devices_per_node=np.full(workers.shape, cluster.devices_per_node),
-        bandwidth=bandwidth[stretch],
-        latency=latency[stretch],
-        inside_bandwidth=np.full(workers.shape, bandwidth[0]),
-        inside_latency=np.full(workers.shape, latency[0]),
-    )
 
 
 def hierarchical(paths: Paths, size: Floats | float, ppp_comm: Floats | float) -> Floats:

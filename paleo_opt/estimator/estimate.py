@@ -280,12 +280,14 @@ def estimate(
         return np.array([forward, backward, times.fetch, times.workspace])
 
     def synchronize(at: Integers, gpus: Floats) -> Floats:
-        names, weight, ppp = strategies.collectives, places.weight_bytes[at], places.ppp_comm[at]
-        whole = all_reduce(names, places.paths(at, gpus), layout.replicated_parameters * weight, ppp)
-        if layout.tensor == 1:
-            return whole
-        share = layout.divided_parameters / layout.tensor * weight
-        return whole + all_reduce(names, places.paths(at, gpus / layout.tensor), share, ppp)
+        messages = [(layout.replicated_parameters, 1), (layout.divided_parameters / layout.tensor, layout.tensor)]
+        time = np.zeros((len(strategies.collectives), gpus.size))
+        for parameters, apart in messages:
+            if parameters:
+                # The devices that hold the same share of a split layer are ``tensor`` apart.
+                size = parameters * places.weight_bytes[at]
+                time += all_reduce(strategies.collectives, places.paths(at, gpus, apart), size, places.ppp_comm[at])
+        return time
 
     forward, backward, fetch, workspace = _evaluate(
         count, place, strategies.micro_batch, local, memos.local if memos else None

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from paleo_opt.estimator.compute import Rates, in_order, layer_times, pass_times
 from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
 from paleo_opt.estimator.places import Integers, Places
+from paleo_opt.hardware.device import ELEMENT_BYTES
 
 #: The published implementation reads a link's GB as 2^30 bytes in fetches (and as 10^9 in collectives).
 _FETCH_GIGABYTE = 2.0**30 / 1e9
@@ -82,13 +83,13 @@ class FetchLinks:
 
     Attributes:
         elements: Elements/s at platform percent of peak.
-        values: Link bandwidth in the unit in which [1] counts what pipelining hides: values, not bytes, at full peak.
+        hidden: Values/s of what pipelining hides: [1] counts a byte for each fp32 value, at full peak.
         latency: Seconds of one message.
         group: Devices of a group, beyond which a fetch is slower; 0 for no groups.
     """
 
     elements: Floats
-    values: Floats
+    hidden: Floats
     latency: Floats
     group: NDArray[np.int64]
 
@@ -99,7 +100,7 @@ def fetch_links(places: Places, place: Integers, tensor: int) -> FetchLinks:
     bandwidth = paths.bandwidth * _FETCH_GIGABYTE
     return FetchLinks(
         elements=places.ppp_comm[place] * bandwidth / places.element_bytes[place],
-        values=bandwidth,
+        hidden=bandwidth * (ELEMENT_BYTES["fp32"] / places.element_bytes[place]),
         latency=paths.latency,
         group=places.fetch_group[place],
     )
@@ -154,7 +155,7 @@ def micro_batch_times(
     gather = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, rates.clock)
     if layout.split == "hybrid":
         # Once per worker's samples; pipelining hides all but one of the first fetch of each, and never the computation.
-        hidden = layout.entry_elements * batch * (layout.tensor - 1) / links.values
+        hidden = layout.entry_elements * batch * (layout.tensor - 1) / links.hidden
         passes = [
             np.maximum(time + gather - hidden, time) * layout.tensor + hidden
             for time in (divided_forward, divided_backward)

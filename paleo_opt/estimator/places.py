@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.collectives import Paths, spans
+from paleo_opt.estimator.collectives import Paths
 from paleo_opt.estimator.compute import Rates
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES
@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """P places. Shapes (P,), and (P, levels) for the three of the levels.
+    """P places. Shapes (P,), and (P, levels) for the three of the levels; a place with fewer repeats its last.
 
     Attributes:
         rates: FLOP/s and elements/s at platform percent of peak, and the clock, of the device.
@@ -43,9 +43,10 @@ class Places:
         watts: Power of a device; NaN where it is not published.
         ppp_comm: Platform percent of peak of the links.
         fetch_group: PALEO's group of devices for fetches; 0 for none.
-        reach: Devices that each stretch of levels reaches, from inside the node outwards.
-        bandwidth: Slowest link of that stretch [bytes/s].
-        latency: Largest latency of that stretch [s].
+        reach: Devices that each level joins, with those below it, from inside the node outwards.
+        bandwidth: Of one unit's connection at that level [bytes/s].
+        slowest: Smallest bandwidth up to that level [bytes/s].
+        latency: Largest latency up to that level [s].
     """
 
     rates: Rates
@@ -62,16 +63,24 @@ class Places:
     fetch_group: Integers
     reach: Floats
     bandwidth: Floats
+    slowest: Floats
     latency: Floats
 
-    def paths(self, place: Integers, workers: Floats) -> Paths:
-        """The links that bound a path through ``workers`` devices at each place. Both shapes (W,)."""
+    def paths(self, place: Integers, devices: Floats, apart: int = 1) -> Paths:
+        """The links that bound a path through ``devices`` devices, packed onto few nodes, at each place. Both (W,).
+
+        Every one is on the path; or every ``apart``-th, on one of ``apart`` paths that share the nodes' connections.
+        """
         last = self.reach.shape[1] - 1
-        stretch = np.minimum((self.reach[place] < workers[:, None]).sum(axis=1), last)
+        stretch = np.minimum((self.reach[place] < devices[:, None]).sum(axis=1), last)
+        slowest = self.slowest
+        if apart > 1:
+            unit = np.concatenate([np.ones((self.reach.shape[0], 1)), self.reach[:, :-1]], axis=1)
+            slowest = np.minimum.accumulate(self.bandwidth / np.minimum(apart, unit), axis=1)
         return Paths(
-            workers=workers,
-            devices_per_node=self.devices_per_node[place],
-            bandwidth=self.bandwidth[place, stretch],
+            workers=devices / apart,
+            devices_per_node=np.maximum(1, self.devices_per_node[place] // apart),
+            bandwidth=slowest[place, stretch],
             latency=self.latency[place, stretch],
             inside_bandwidth=self.bandwidth[place, 0],
             inside_latency=self.latency[place, 0],
@@ -86,8 +95,8 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
     """
     rows = []
     levels = max(len(cluster.levels) for cluster in clusters)
-    stretches = np.empty((len(clusters), levels, 3))
-    for index, (cluster, precision) in enumerate(zip(clusters, precisions, strict=True)):
+    stretches = []
+    for cluster, precision in zip(clusters, precisions, strict=True):
         device = cluster.device
         if precision not in device.peak:
             raise SpecError(f"{device.name} has no peak in {precision}; it has {', '.join(device.peak)}")
@@ -110,11 +119,15 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
                 cluster.fetch_group or 0,
             )
         )
-        found = spans(cluster)
-        stretches[index] = found + found[-1:] * (levels - len(found))
+        reach, slowest, longest = 1.0, np.inf, 0.0
+        for level in cluster.levels + cluster.levels[-1:] * (levels - len(cluster.levels)):
+            reach *= level.size or np.inf
+            slowest, longest = min(slowest, level.bandwidth), max(longest, level.latency)
+            stretches.append((reach, level.bandwidth, slowest, longest))
     columns = np.array(rows).T
     flops, elements, clock, peak, update_peak, memory_bandwidth, element_bytes, weight_bytes = columns[:8]
     capacity, devices_per_node, dollars, watts, ppp_comm, fetch_group = columns[8:]
+    of_levels = np.array(stretches).T.reshape(4, len(clusters), levels)
     return Places(
         rates=Rates(flops, elements, clock),
         peak=peak,
@@ -128,7 +141,8 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
         watts=watts,
         ppp_comm=ppp_comm,
         fetch_group=fetch_group.astype(np.int64),
-        reach=stretches[:, :, 0],
-        bandwidth=stretches[:, :, 1],
-        latency=stretches[:, :, 2],
+        reach=of_levels[0],
+        bandwidth=of_levels[1],
+        slowest=of_levels[2],
+        latency=of_levels[3],
     )
