@@ -113,11 +113,14 @@ def _scaled(value: float, steps: list[tuple[float, str]]) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """A duration for a reader: ``41 ms``, ``32 min``, ``1 h 52 min``, ``3 d 4 h``."""
+    """A duration for a reader: ``41 ms``, ``4 min 45 s``, ``32 min``, ``1 h 52 min``, ``3 d 4 h``."""
     if not math.isfinite(seconds):
         return "never"
     if seconds < 99.5:
         return _scaled(seconds, [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")])
+    if seconds < 599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes} min"
@@ -129,10 +132,10 @@ def format_time(seconds: float) -> str:
 
 
 def format_money(dollars: float) -> str:
-    """Money for a reader: ``$0.42``, ``$140``, ``$12,300``."""
+    """Money for a reader: ``$0.42``, ``$18.30``, ``$140``, ``$12,300``."""
     if not math.isfinite(dollars):
         return "–"
-    if dollars < 10:
+    if dollars < 99.995 and dollars != int(dollars):
         return f"${dollars:.2f}"
     return f"${round(dollars):,}"
 
