@@ -1,0 +1,247 @@
+"""Why nothing is feasible: the limit that binds, by how much, and what comes nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from paleo_opt import quantities
+from paleo_opt.errors import InfeasibleError, SpecError
+from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.search.blocks import Block
+from paleo_opt.search.budgets import LIMITED, Budgets, budget_text, figure, ranked, within
+from paleo_opt.search.problem import MOST_SWEPT, Choice, SearchProblem, count_strategies
+from paleo_opt.search.sweep import Rows, sweep
+
+_NO_LIMIT = 2**62
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A budget that would make something feasible if it alone were larger.
+
+    Attributes:
+        budget: ``gpus`` or one of `budgets.LIMITED`.
+        needed: Its least size.
+        choice: What is then feasible.
+    """
+
+    budget: str
+    needed: float
+    choice: Choice
+
+
+class NothingFeasibleError(InfeasibleError):
+    """No strategy fits memory and keeps to every budget.
+
+    Attributes:
+        problem: What was searched.
+        binding: ``memory``, a budget that no strategy keeps to (``time_s``, ``cost_usd``, ``energy_kwh``), or
+            ``budgets`` where each could be kept to but not all at once.
+        strategies: How many were evaluated.
+        fitting: How many of them fit a device's memory.
+        nearest: The strategy that exceeds the limits least.
+        relaxations: What one larger budget would make feasible.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        problem: SearchProblem,
+        binding: str,
+        strategies: int,
+        fitting: int,
+        nearest: Choice,
+        relaxations: Sequence[Relaxation] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problem, self.binding, self.nearest = problem, binding, nearest
+        self.strategies, self.fitting = strategies, fitting
+        self.relaxations = tuple(relaxations)
+
+
+def nothing_feasible(
+    problem: SearchProblem, blocks: Sequence[Block], rows: Rows, proved: bool = True
+) -> NothingFeasibleError:
+    """The error that says why no row is feasible.
+
+    Args:
+        problem: What was searched.
+        blocks: Of the search.
+        rows: All that were evaluated, none of them feasible.
+        proved: Whether they are all there are.
+    """
+    counts = int(rows.strategies.sum()), int(rows.fitting.sum())
+    if not rows.fitting.any():
+        nearest, message = _out_of_memory(problem, blocks, rows, counts[0])
+        return NothingFeasibleError(message + _unproved(proved), problem, "memory", *counts, nearest)
+    budgets = problem.budgets
+    given = [name for name in LIMITED if getattr(budgets, name) is not None]
+    figures = {name: figure(rows, LIMITED[name]) for name in given}
+    excess = np.max([figures[name] / getattr(budgets, name) for name in given], axis=0)
+    nearest = _choice(problem, blocks, rows, int(excess.argmin()))
+    least = {name: _choice(problem, blocks, rows, int(figures[name].argmin())) for name in given}
+    impossible = {name: choice for name, choice in least.items() if float(figures[name].min()) > getattr(budgets, name)}
+    relaxations = [*_relaxed(problem, blocks, rows, given), *(_more_gpus(problem) if proved else [])]
+    message = _message(budgets, given, impossible, relaxations) + _unproved(proved)
+    binding = next(iter(impossible), "budgets")
+    return NothingFeasibleError(message, problem, binding, *counts, nearest, relaxations)
+
+
+def _unproved(proved: bool) -> str:
+    return "" if proved else "\nthe space is too large to try every strategy, so this is not proved"
+
+
+def _choice(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, row: int) -> Choice:
+    return Choice(problem, rows.strategy(blocks, row))
+
+
+def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, strategies: int) -> tuple[Choice, str]:
+    """The strategy that misses its device's memory least: the smallest micro-batch of its row."""
+    capacity = np.array([block.cluster.device.memory for block in blocks])[rows.block]
+    row = int((rows.memory_bytes / capacity).argmin())
+    block, gpus = blocks[int(rows.block[row])], int(rows.gpus[row])
+    _, micro_batch, accumulation = next(replace(block, gpus=np.array([gpus])).plans())
+    first = int(micro_batch.argmin())
+    strategy = Strategy(
+        cluster=block.cluster,
+        gpus=gpus,
+        micro_batch=int(micro_batch[first]),
+        accumulation=int(accumulation[first]),
+        split=block.split,
+        tensor=block.tensor,
+        collective=block.collectives[0],
+        precision=block.precision,
+    )
+    needed, device = float(rows.memory_bytes[row]), block.cluster.device
+    message = (
+        f"nothing fits: of {strategies:,} strategies the nearest needs {quantities.format_memory(needed)} a device "
+        f"(micro-batch {strategy.micro_batch:,}, {describe(strategy)}), "
+        f"{quantities.format_memory(needed - device.memory)} more than the {quantities.format_memory(device.memory)} "
+        f"of {device.name}"
+    )
+    return Choice(problem, strategy), message
+
+
+def _relaxed(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, given: Sequence[str]) -> list[Relaxation]:
+    """For each budget, its least size that makes something feasible while the others hold."""
+    relaxations = []
+    limits = problem.budgets.limits
+    for name in given:
+        allowed = within(rows, replace(limits, **{name: np.inf}))
+        if allowed.any():
+            best = int(ranked(rows, blocks, LIMITED[name], allowed)[0])
+            choice = _choice(problem, blocks, rows, best)
+            relaxations.append(Relaxation(name, choice.figure(LIMITED[name]), choice))
+    return relaxations
+
+
+def _more_gpus(problem: SearchProblem) -> list[Relaxation]:
+    """The least number of GPUs that makes something feasible, where they are a budget."""
+    largest = problem.space.largest
+    if problem.budgets.gpus is None or largest <= problem.budgets.gpus:
+        return []
+    blocks = problem.blocks(most_gpus=largest)
+    if count_strategies(blocks) > MOST_SWEPT:
+        return []
+    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
+    feasible = rows.feasible > 0
+    if not feasible.any():
+        return []
+    fewest = feasible & (rows.gpus == rows.gpus[feasible].min())
+    choice = _choice(problem, blocks, rows, int(ranked(rows, blocks, problem.goal, fewest)[0]))
+    return [Relaxation("gpus", float(choice.strategy.gpus), choice)]
+
+
+def describe(strategy: Strategy) -> str:
+    """``8 GPUs of p4d.24xlarge``."""
+    return f"{strategy.gpus:,} GPU{'s'[: strategy.gpus > 1]} of {strategy.cluster.name}"
+
+
+def _message(
+    budgets: Budgets, given: Sequence[str], impossible: Mapping[str, Choice], relaxations: Sequence[Relaxation]
+) -> str:
+    """One line per budget that cannot be kept to, and what one larger budget would buy."""
+    lines = []
+    for name, least in impossible.items():
+        limit, needed = getattr(budgets, name), least.figure(LIMITED[name])
+        amount = f"the {_LEAST[name]} {budget_text(name, needed)}{_over(needed, limit)}"
+        where = f"{describe(least.strategy)}{_others(least, name)}"
+        lines.append(f"{budget_text(name, limit)} is not enough: {amount} ({where})")
+    if not impossible:
+        lines.append(f"no strategy keeps to {' and '.join(budget_text(n, getattr(budgets, n)) for n in given)} at once")
+    for relaxation in relaxations:
+        name, choice = relaxation.budget, relaxation.choice
+        if name in impossible and len(given) == 1:
+            continue
+        what = budget_text(name, relaxation.needed)
+        where = describe(choice.strategy) if name != "gpus" else f"of {choice.strategy.cluster.name}"
+        lines.append(f"{what} would be enough, all else as given ({where}{_others(choice, name)})")
+    return "\n".join(lines)
+
+
+_LEAST = {"cost_usd": "cheapest costs", "time_s": "fastest takes", "energy_kwh": "most frugal takes"}
+
+
+def _over(value: float, limit: float) -> str:
+    excess = value / limit - 1.0
+    return f", {excess:.1%} more" if excess < 1.0 else f", {value / limit:,.3g} times that"
+
+
+def _others(choice: Choice, but: str) -> str:
+    """The other figures of a choice, each after a comma."""
+    names = [name for name in ("time_s", "cost_usd") if name != but]
+    values = [(name, choice.figure(LIMITED[name])) for name in names]
+    return "".join(f", {budget_text(name, value)}" for name, value in values if value == value)
+
+
+def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:
+    """Say why there is nothing to search, where there is nothing.
+
+    Raises:
+        InfeasibleError: naming the limit that leaves no strategy, and the nearest that would leave one.
+        SpecError: no cluster has the precision.
+    """
+    if blocks:
+        return
+    space, clusters = problem.space, problem.clusters
+    if space.precision != ("training",) and not any(set(space.precision) & set(c.device.peak) for c in clusters):
+        has = ", ".join(sorted({name for cluster in clusters for name in cluster.device.peak}))
+        raise SpecError(f"precision {', '.join(space.precision)}: no cluster's device has it; they have {has}")
+    if space.global_batch:
+        anything = replace(problem, space=replace(space, global_batch=())).blocks(batch_limit=_NO_LIMIT)
+        if anything:
+            _refuse_global_batch(space.global_batch[-1], anything)
+    unlimited = problem.blocks(most_gpus=space.largest, batch_limit=_NO_LIMIT)
+    if not unlimited:
+        least = min(space.tensor or (1,))
+        raise InfeasibleError(f"no cluster has a number of GPUs that the space allows and {least} divides")
+    smallest = min(int(block.gpus[0]) for block in unlimited)
+    if smallest > problem.most_gpus:
+        raise InfeasibleError(
+            f"a budget of {problem.most_gpus:,} GPUs is too small: the smallest number in the space is {smallest:,}"
+        )
+    batch = min(int(block.micro_batch[0] * block.gpus[0]) // _sharing(block) for block in unlimited)
+    raise InfeasibleError(
+        f"the global batch is at most {problem.batch_limit:,}, but the smallest that the space can make is {batch:,}"
+    )
+
+
+def _sharing(block: Block) -> int:
+    """GPUs that work on the same samples."""
+    return block.tensor if block.split == "model" else 1
+
+
+def _refuse_global_batch(wanted: int, blocks: Sequence[Block]) -> None:
+    """Name the nearest global batches below and above that can be made."""
+    per_pass = np.unique(
+        np.concatenate([(block.gpus[:, None] // _sharing(block) * block.micro_batch).ravel() for block in blocks])
+    )
+    below, above = int((wanted // per_pass * per_pass).max()), int((-(-wanted // per_pass) * per_pass).min())
+    near = " and ".join(f"{batch:,}" for batch in dict.fromkeys((below, above)) if batch)
+    raise InfeasibleError(
+        f"no micro-batch and number of GPUs in the space make a global batch of {wanted:,}; "
+        f"the nearest that can be made: {near}"
+    )

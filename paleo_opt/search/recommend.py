@@ -1,0 +1,258 @@
+"""Recommend: the best strategy within the budgets, the proof, the runners-up, the front, and what limits it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paleo_opt.errors import SpecError
+from paleo_opt.estimator.estimate import Options
+from paleo_opt.estimator.strategy import Integers
+from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.network.graph import Network
+from paleo_opt.quantities import format_count, format_time
+from paleo_opt.search.blocks import Block
+from paleo_opt.search.budgets import Budgets, check_goal, figure, parse_budgets, ranked
+from paleo_opt.search.explanation import Step, next_steps, other_collectives
+from paleo_opt.search.infeasible import check_not_empty, nothing_feasible
+from paleo_opt.search.optuna_search import NO_SEARCH, TRIALS, SearchSummary, search
+from paleo_opt.search.pareto import knee, pareto_front
+from paleo_opt.search.problem import MOST_SWEPT, Choice, Fixed, SearchProblem, count_strategies, load_problem
+from paleo_opt.search.space import SearchSpace
+from paleo_opt.search.sweep import Rows, sweep
+
+SUPERLATIVES = {"time": "fastest", "cost": "cheapest", "energy": "most frugal"}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is proved of a recommendation.
+
+    Attributes:
+        kind: ``sweep`` where every strategy of the space was evaluated, else ``none``.
+        strategies: In the space, within the budget of GPUs.
+        evaluated: Of them.
+        fitting: Of those evaluated, how many fit a device's memory.
+        feasible: Of those, how many keep to the budgets too.
+        seconds: Evaluating them took.
+        optimal: Whether no strategy of the space is better.
+    """
+
+    kind: str
+    strategies: int
+    evaluated: int
+    fitting: int
+    feasible: int
+    seconds: float
+    optimal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """The answer to ``recommend``.
+
+    Attributes:
+        problem: What was asked.
+        recommended: The best strategy within every budget.
+        alternatives: The next best, each on another cluster or with another layout or number of GPUs.
+        front: The exact front of time against ``against``, fastest first, within the budgets.
+        against: ``cost_usd``, or ``gpus`` where nothing has a price.
+        knee: Place of the front's knee.
+        cheapest: Within the budgets; None where nothing has a price.
+        fastest: Within the budgets.
+        certificate: What is proved.
+        search: What the study did.
+        steps: What one step beyond each binding limit would buy.
+        collectives: By how much the other collectives would be slower.
+    """
+
+    problem: SearchProblem
+    recommended: Choice
+    alternatives: tuple[Choice, ...]
+    front: tuple[Choice, ...]
+    against: str
+    knee: int
+    cheapest: Choice | None
+    fastest: Choice
+    certificate: Certificate
+    search: SearchSummary
+    steps: tuple[Step, ...]
+    collectives: Mapping[str, float]
+
+    @property
+    def message(self) -> str:
+        """Why the search stopped, and what is proved, in words."""
+        certificate, study = self.certificate, self.search
+        best, count = SUPERLATIVES[self.problem.goal], format_count
+        if not certificate.optimal:
+            return (
+                f"the {best} of {count(certificate.evaluated)} strategies that {count(study.trials)} trials evaluated; "
+                f"not proved: the space has {count(certificate.strategies)}, too many to try each"
+            )
+        proof = (
+            f"the {best} of {count(certificate.strategies)} strategies, all evaluated in "
+            f"{format_time(certificate.seconds)}"
+        )
+        if study.met_at is not None:
+            return f"{proof}; Optuna met it at trial {count(study.met_at)} of {count(study.planned)}"
+        return f"{proof}; Optuna did not meet it in {count(study.trials)} trials" if study.trials else proof
+
+
+def recommend(
+    network: str | Network,
+    *,
+    budgets: Sequence[str] | Budgets = (),
+    on: Sequence[str | Cluster] = (),
+    minimize: str | None = None,
+    space: str | SearchSpace = "default",
+    options: Options | None = None,
+    conv_algorithm: str = "gemm",
+    precision: str | None = None,
+    global_batch: int | None = None,
+    micro_batch: int | None = None,
+    tensor: int | None = None,
+    split: str | None = None,
+    collective: str | None = None,
+    device: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    trials: int | None = None,
+    seed: int = 0,
+    top: int = 5,
+) -> Recommendation:
+    """The best strategy for training ``network`` within every budget.
+
+    Args:
+        network: A name, a file, or a network with a training job.
+        budgets: Such as ``["64gpus", "$500", "12h"]``; all hold.
+        on: Clusters to consider, names, files or clusters; empty for the space's.
+        minimize: ``time``, ``cost`` or ``energy``; by default time, or cost where the only budget is time.
+        space: A search space's name or file, or a space.
+        options: The model's constants.
+        conv_algorithm: As for `compile_network`.
+        precision: Fixes the precision.
+        global_batch: Fixes the samples per step.
+        micro_batch: Fixes the samples per device and pass.
+        tensor: Fixes the devices that divide a split layer.
+        split: Fixes ``data``, ``hybrid`` or ``model``.
+        collective: Fixes the collective.
+        device: In place of the named clusters' devices; where none is named, picks the clusters that have it.
+        overrides: Field to text: ``net.FIELD``, ``space.FIELD``, ``device.FIELD``; any other is a cluster's.
+        trials: Most trials of the Optuna study; 0 leaves it out.
+        seed: Of its sampler.
+        top: How many alternatives to return at most.
+
+    Raises:
+        SpecError: bad input.
+        InfeasibleError: nothing fits memory and keeps to the budgets. Where there was something to evaluate it is a
+            `NothingFeasibleError`, with what comes nearest.
+    """
+    if not isinstance(budgets, Budgets):
+        budgets = parse_budgets(budgets)
+    trials = TRIALS if trials is None else trials
+    for name, value in (("trials", trials), ("top", top)):
+        if value < 0:
+            raise SpecError(f"{name} is {value}; expected at least 0")
+    problem = load_problem(
+        network,
+        budgets,
+        check_goal(minimize or budgets.default_goal),
+        on=on,
+        device=device,
+        space=space,
+        options=options,
+        conv_algorithm=conv_algorithm,
+        fixed=Fixed(precision, global_batch, micro_batch, tensor, split, collective),
+        overrides=overrides,
+    )
+    blocks = problem.blocks()
+    check_not_empty(problem, blocks)
+    strategies = count_strategies(blocks)
+    if strategies <= MOST_SWEPT:
+        start = time.perf_counter()
+        rows = sweep(problem.table, blocks, budgets.limits, problem.options)
+        seconds, swept = time.perf_counter() - start, True
+        if not rows.feasible.any():
+            raise nothing_feasible(problem, blocks, rows)
+        # The study searches by itself; the sweep proves what it finds, and lets it stop there.
+        study = search(problem, blocks, rows, trials=trials, seed=seed)[0] if trials else NO_SEARCH
+    elif trials:
+        start = time.perf_counter()
+        study, rows = search(problem, blocks, trials=trials, seed=seed)
+        seconds, swept = time.perf_counter() - start, False
+        if not rows.feasible.any():
+            raise nothing_feasible(problem, blocks, rows, proved=False)
+    else:
+        raise SpecError(
+            f"trials is 0, but the space has {format_count(strategies)} strategies, too many to try each; "
+            "expected at least 1"
+        )
+    certificate = Certificate(
+        kind="sweep" if swept else "none",
+        strategies=strategies,
+        evaluated=int(rows.strategies.sum()),
+        fitting=int(rows.fitting.sum()),
+        feasible=int(rows.feasible.sum()),
+        seconds=seconds,
+        optimal=swept,
+    )
+    return _answer(problem, blocks, rows, certificate, study, top)
+
+
+def _answer(
+    problem: SearchProblem,
+    blocks: Sequence[Block],
+    rows: Rows,
+    certificate: Certificate,
+    study: SearchSummary,
+    top: int,
+) -> Recommendation:
+    """Put together what follows from the rows."""
+
+    def choice(row: int) -> Choice:
+        return Choice(problem, rows.strategy(blocks, row))
+
+    feasible = rows.feasible > 0
+    order = ranked(rows, blocks, problem.goal, feasible)
+    recommended = choice(int(order[0]))
+    times = np.where(feasible, rows.time_s, np.inf)
+    costs = np.where(feasible, figure(rows, "cost"), np.inf)
+    priced = bool(np.isfinite(costs).any())
+    other = costs if priced else rows.gpus.astype(float)
+    front = pareto_front(times, other)
+    return Recommendation(
+        problem=problem,
+        recommended=recommended,
+        alternatives=tuple(choice(row) for row in _runners_up(rows, blocks, order, top)),
+        front=tuple(choice(int(row)) for row in front),
+        against="cost_usd" if priced else "gpus",
+        knee=knee(times[front], other[front]),
+        cheapest=choice(int(ranked(rows, blocks, "cost", feasible)[0])) if priced else None,
+        fastest=choice(int(ranked(rows, blocks, "time", feasible)[0])),
+        certificate=certificate,
+        search=study,
+        steps=tuple(next_steps(problem, blocks, rows, recommended)),
+        collectives=other_collectives(problem, recommended),
+    )
+
+
+def _runners_up(rows: Rows, blocks: Sequence[Block], order: Integers, top: int) -> list[int]:
+    """The best rows after the first that differ from one another: in the cluster or split, else in the number of GPUs.
+
+    The best rows of all would mostly be one cluster with a node more or less.
+    """
+    chosen: list[int] = [int(order[0])]
+    for by_gpus in (False, True):
+        seen: set[tuple[str, str, int]] = set()
+        for row in (*chosen, *order.tolist()):
+            if len(chosen) > top:
+                break
+            block = blocks[int(rows.block[row])]
+            kind = (block.cluster.name, block.split, int(rows.gpus[row]) if by_gpus else 0)
+            if kind not in seen and row not in chosen:
+                chosen.append(row)
+            seen.add(kind)
+    place = {row: index for index, row in enumerate(order.tolist())}
+    return sorted(chosen[1:], key=place.__getitem__)
