@@ -271,8 +271,8 @@ def _clusters(
 ) -> list[Cluster]:
     """The clusters to consider, each once."""
     if on:
-        given = dict.fromkeys(on)
-        return [item if isinstance(item, Cluster) else load_cluster(item, device, overrides) for item in given]
+        given = [item for place, item in enumerate(on) if item not in on[:place]]  # a Cluster is not hashable
+        return [cluster for index, cluster in enumerate(given) if cluster not in given[:index]]
     if overrides:
         name = next(iter(overrides))
         raise SpecError(f"--set {name}: is a cluster's field; name the cluster with --on")
