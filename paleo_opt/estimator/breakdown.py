@@ -14,10 +14,9 @@ import numpy as np
 from paleo_opt.estimator.compute import device_rates, layer_times
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options
+from paleo_opt.estimator.layer_cost import CONVOLUTIONS
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.device import ELEMENT_BYTES
-
-_CONVOLUTIONS = ("Convolution", "Deconvolution")
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | Non
                     forward_s=float(forward),
                     backward_s=float(backward),
                     bound="none" if not arithmetic + traffic else "compute" if arithmetic >= traffic else "memory",
-                    algorithms=chosen if layer.type in _CONVOLUTIONS else (),
+                    algorithms=chosen if layer.type in CONVOLUTIONS else (),
                     divided=divided,
                 )
     return tuple(found[index] for index in range(len(table.network.layers)))

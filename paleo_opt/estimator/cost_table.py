@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator import convolution
 from paleo_opt.estimator.convolution import NOTHING, Cost, Term
-from paleo_opt.estimator.layer_cost import PASSES, Passes, layer_passes
+from paleo_opt.estimator.layer_cost import CONVOLUTIONS, PASSES, Passes, layer_passes
 from paleo_opt.network.graph import Layer, Network
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ def _terms(layers: Sequence[tuple[int, Layer]], parts: int, algorithms: Sequence
         by_algorithm.append(
             [
                 # Only convolutions differ by algorithm; the others run as under the first.
-                first[row] if first and layer.type != "Convolution" else layer_passes(layer, parts, algorithm)
+                first[row] if first and layer.type not in CONVOLUTIONS else layer_passes(layer, parts, algorithm)
                 for row, layer in enumerate(distinct)
             ]
         )

@@ -36,6 +36,8 @@ DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8
 #: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
 DEFAULT_PPP_COMM = 0.8
 MODELS = ("paleo",)
+#: Entries of a `Memo`'s table at most.
+_LARGEST_TABLE = 2**24
 
 
 _OfPlaceAndValue = Callable[[Integers, Floats], Floats]
@@ -185,7 +187,7 @@ class Memo:
     """Values of a function of a place and a positive integer, kept for the next tile of the same sweep.
 
     What depends on the micro-batch or the number of GPUs alone is the same in all tiles. A dense table says where the
-    values of each pair stand: both are small integers.
+    values of each pair stand: both are small integers (large ones are sorted instead, and not kept).
     """
 
     def __init__(self) -> None:
@@ -195,6 +197,11 @@ class Memo:
     def gather(self, places: int, place: Integers, values: Integers, function: _OfPlaceAndValue) -> Floats:
         """``function`` at each (place, value) of two arrays of one shape (n,). Shape (rows, n)."""
         size = int(values.max()) + 1
+        if places * size > _LARGEST_TABLE:
+            pairs, which = np.unique(place * size + values, return_inverse=True)
+            distinct = function(pairs // size, (pairs % size).astype(float))
+            spread: Floats = np.take(distinct, which, axis=1)
+            return spread
         if size > self._slot.shape[1]:
             grown = np.zeros((places, size), dtype=np.int32)
             grown[: self._slot.shape[0], : self._slot.shape[1]] = self._slot
@@ -228,11 +235,11 @@ def _evaluate(places: int, place: Integers, values: Integers, function: _OfPlace
     if place.shape != values.shape:
         place, values = np.broadcast_arrays(place, values)
     flat_place, flat = place.reshape(-1), values.reshape(-1)
-    if memo is None and flat.size < 32:
+    if flat.size < (1 if memo else 32):
         result = function(flat_place, flat.astype(float))
     else:
         result = (memo or Memo()).gather(places, flat_place, flat, function)
-    return result.reshape(-1, *values.shape)
+    return result.reshape(result.shape[0], *values.shape)
 
 
 def estimate(
@@ -344,6 +351,6 @@ def _gather_collective(per_gpus: Floats, strategies: Strategies) -> Floats:
     every = np.arange(len(strategies.collectives))
     if len(shape) == 1 and collective.shape == (every.size, 1) and (collective[:, 0] == every).all():
         return per_gpus  # the open mesh of a sweep: every collective, in order, by every plan
-    which, where = np.broadcast_arrays(collective, np.arange(math.prod(shape)).reshape(shape))
-    picked: Floats = per_gpus.reshape(every.size, -1)[which, where]
+    where = np.arange(math.prod(shape)).reshape(shape)
+    picked: Floats = per_gpus.reshape(every.size, where.size)[collective, where]
     return picked

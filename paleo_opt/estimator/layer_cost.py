@@ -15,6 +15,8 @@ from paleo_opt.estimator.convolution import NOTHING, Cost, Term
 from paleo_opt.network.graph import RNN_GATES, Layer
 
 PASSES = ("forward", "backward_data", "backward_filter")
+#: The types that a convolution algorithm runs.
+CONVOLUTIONS = ("Convolution", "Deconvolution")
 Passes = tuple[Cost | None, Cost | None, Cost | None]
 
 
@@ -82,7 +84,7 @@ def layer_passes(layer: Layer, parts: int, algorithm: str) -> Passes:
         A cost for each pass; None where the algorithm cannot run it.
     """
     passes: Passes
-    if layer.type in ("Convolution", "Deconvolution"):
+    if layer.type in CONVOLUTIONS:
         passes = _convolution_passes(layer, parts, algorithm)
     elif layer.type == "InnerProduct":
         shape = layer.input_shapes[0]
