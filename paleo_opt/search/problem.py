@@ -271,7 +271,7 @@ def _clusters(
 ) -> list[Cluster]:
     """The clusters to consider, each once."""
     if on:
-        given = [item for place, item in enumerate(on) if item not in on[:place]]  # a Cluster is not hashable
+        given = [item if isinstance(item, Cluster) else load_cluster(item, device, overrides) for item in on]
         return [cluster for index, cluster in enumerate(given) if cluster not in given[:index]]
     if overrides:
         name = next(iter(overrides))
