@@ -63,7 +63,7 @@ def _choices(args: argparse.Namespace, strategy: Strategy, fits: bool, most: int
 def run(args: argparse.Namespace) -> int:
     """Estimate and print. Raises `SpecError`."""
     network = options.network_of(args)
-    cluster = options.cluster_of(args)
+    cluster = options.cluster_of(args, args.gpus or 1)
 
     from paleo_opt.estimator.breakdown import layer_breakdown
     from paleo_opt.estimator.configuration import configure

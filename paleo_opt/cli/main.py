@@ -101,7 +101,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     _refuse_unknown(parser, commands, words)
     args, extra = parser.parse_known_args(words)
     if args.version:
-        parser.exit(0, f"{PROGRAM} {__version__}\n")
+        print(f"{PROGRAM} {__version__}")
+        parser.exit()
     if extra:
         parser.error(f"unexpected argument {_shown(extra[0])}; see: {commands[args.command].prog} --help")
     return args

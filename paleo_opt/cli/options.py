@@ -234,11 +234,12 @@ def network_of(args: argparse.Namespace) -> Network:
     return load_network(args.network, settings(args.set)["net"])
 
 
-def cluster_of(args: argparse.Namespace) -> Cluster:
+def cluster_of(args: argparse.Namespace, most_gpus: int = 1) -> Cluster:
     """The one cluster asked for by ``--on`` and ``--device``; one device where only that is given.
 
     Raises:
-        SpecError: neither is given, more than one cluster, or what is wrong in their files.
+        SpecError: neither is given, more than one cluster, one device where ``most_gpus`` are asked for, or what is
+            wrong in their files.
     """
     from paleo_opt.errors import SpecError
     from paleo_opt.hardware.cluster import single_device_cluster
@@ -254,6 +255,8 @@ def cluster_of(args: argparse.Namespace) -> Cluster:
         raise SpecError(
             "--on is missing; expected a cluster (see: paleo-opt list clusters), or --device for one device"
         )
+    if most_gpus > 1:
+        raise SpecError(f"--on is missing; {most_gpus:,} × {args.device} need a cluster, or a link that joins them")
     for name in overrides:
         if not name.startswith("device."):
             raise SpecError(f"--set {name}: there is no cluster to set it in; name one with --on")

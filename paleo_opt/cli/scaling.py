@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print. Raises `SpecError`."""
     network = options.network_of(args)
-    cluster = options.cluster_of(args)
+    cluster = options.cluster_of(args, max(args.workers, default=1))
 
     from paleo_opt.estimator.configuration import UNAIDED_COLLECTIVES
     from paleo_opt.estimator.cost_table import compile_network

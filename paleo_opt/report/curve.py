@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 _ROWS = 14
-_MARGIN = 7
+_MOST_TICKS = 8
 #: The dot of a Braille character by its row (0 to 3) and column (0 to 1), Unicode 2800 to 28FF.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
@@ -55,7 +55,7 @@ class _Canvas:
 
 
 def _tick(value: float) -> str:
-    return f"{value:g}" if value >= 1 else f"1/{round(1 / value)}"
+    return f"{value:,.0f}" if value >= 1 else f"1/{round(1 / value)}"
 
 
 def speedup_curve(workers: Sequence[int], speedups: Mapping[str, Sequence[float]], room: int) -> list[str]:
@@ -66,10 +66,13 @@ def speedup_curve(workers: Sequence[int], speedups: Mapping[str, Sequence[float]
         speedups: By letter, the one to be seen first where several meet; one value for each number of workers.
         room: Columns.
     """
-    columns = min(room, 80) - _MARGIN - 2
     first, last = math.log2(workers[0]), math.log2(workers[-1])
-    bottom = math.log2(max(_LOWEST, min(1.0, *(min(values) for values in speedups.values()))))
+    bottom = math.log2(max(_LOWEST, min(min(values) for values in speedups.values())))
     bottom, top = min(math.floor(bottom), math.floor(first)), max(math.ceil(last), 1)
+    apart = -(-(top - bottom) // _MOST_TICKS)
+    ticks = {power: _tick(2.0**power) for power in range(bottom, top + 1) if power % apart == 0}
+    margin = max(map(len, ticks.values())) + 2
+    columns = min(room, 80) - margin - 4
 
     def across(count: float) -> float:
         return (math.log2(count) - first) / (last - first)
@@ -87,18 +90,17 @@ def speedup_curve(workers: Sequence[int], speedups: Mapping[str, Sequence[float]
             canvas.letter(*point, letter)
 
     labels = [""] * _ROWS
-    for power in range(top, bottom - 1, -1):
-        row = round(down(2.0**power) * (4 * _ROWS - 1)) // 4
-        labels[row] = labels[row] or _tick(2.0**power)
-    axis = [" "] * (columns + 4)
+    for power, text in ticks.items():
+        labels[round(down(2.0**power) * (4 * _ROWS - 1)) // 4] = text
+    axis = [" "] * (columns + 2)
     for count in workers:
         text, at = f"{count:,}", round(across(count) * (2 * columns - 1)) // 2
         at = max(0, min(at - len(text) // 2, len(axis) - len(text)))
         if all(cell == " " for cell in axis[max(0, at - 1) : at + len(text) + 1]):
             axis[at : at + len(text)] = text
     return [
-        "speedup over one worker, against workers; dotted: nothing lost",
-        *(f"{label:>{_MARGIN - 2}} │{line}".rstrip() for label, line in zip(labels, canvas.lines(), strict=True)),
-        " " * (_MARGIN - 1) + "└" + "─" * columns,
-        " " * _MARGIN + "".join(axis).rstrip(),
+        "speedup over one worker; dotted: nothing lost",
+        *(f"{label:>{margin}} │{line}".rstrip() for label, line in zip(labels, canvas.lines(), strict=True)),
+        " " * (margin + 1) + "└" + "─" * columns,
+        " " * (margin + 2) + "".join(axis).rstrip(),
     ]

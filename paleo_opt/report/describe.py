@@ -163,7 +163,7 @@ _ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
 def render(kind: str, spec: Any, room: int | None = None) -> str:
     """Everything about ``spec``, of a ``kind`` that is a key of `catalog.FOLDERS`."""
     room = room or terminal.width()
-    entries = _ENTRIES[kind](spec)
+    entries = [entry for entry in _ENTRIES[kind](spec) if entry[1]]
     wide = 2 + max(len(name) for name, _ in entries) + 2
     lines = terminal.wrapped(
         f"{bold(spec.name)} · {kind}" + (f" · {spec.description}" if spec.description else ""), room, "  "

@@ -17,7 +17,11 @@ from paleo_opt.report.layers import bound_text, layer_table
 from paleo_opt.report.strategy_text import strategy_parts
 from paleo_opt.report.terminal import bold, dim, percent
 
-_BAR = 24
+_WIDE_BAR, _NARROW_BAR = 24, 12
+
+
+def _cells(room: int) -> int:
+    return _WIDE_BAR if room >= 92 else _NARROW_BAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +140,10 @@ def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> l
         shown = [(name, time, note or (passes if name.endswith("ward") else "")) for name, time, note in shown]
     times = [quantities.format_time(time) for _, time, _ in shown]
     wide = max(len(time) for time in times)
-    lines = []
+    lines, cells = [], _cells(room)
     for (name, seconds, note), time in zip(shown, times, strict=True):
         part = seconds / step
-        line = f"  {name:<12}{time:>{wide}}  {percent(part):>6}  {terminal.bar(part, _BAR):<{_BAR}}"
+        line = f"  {name:<12}{time:>{wide}}  {percent(part):>6}  {terminal.bar(part, cells):<{cells}}"
         lines += terminal.wrapped_after(line, note, room)
     return lines
 
@@ -151,7 +155,7 @@ def _memory_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
     verdict = f"{gap} free" if figures["fits"] else bold(f"{gap} too many")
     lines = [
         f"  {quantities.format_memory(used)} of {quantities.format_memory(capacity)}  "
-        f"{terminal.gauge(used / capacity, _BAR)} {percent(used / capacity)}  {verdict}"
+        f"{terminal.gauge(used / capacity, _cells(room))} {percent(used / capacity)}  {verdict}"
     ]
     sizes = figures["memory"]
     job = answer.table.network.job

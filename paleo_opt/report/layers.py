@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from paleo_opt import quantities
 from paleo_opt.estimator.breakdown import LayerEstimate
 from paleo_opt.estimator.strategy import Strategy
-from paleo_opt.report.terminal import Column, percent, table
+from paleo_opt.report.terminal import Column, percent, table, wrapped
 from paleo_opt.report.units import shape_text, short_count
 
 
@@ -53,4 +53,4 @@ def layer_table(layers: Sequence[LayerEstimate], step_time_s: float, strategy: S
             ]
         )
     head = f"layers: one micro-batch of {strategy.micro_batch:,} on one device; FLOPs forward; share of the step"
-    return [head, *table(columns, rows, room)]
+    return [*wrapped(head, room, "  "), *table(columns, rows, room)]

@@ -147,7 +147,7 @@ def _figures(found: Scaling, name: str, room: int) -> list[str]:
 
 def _batch_text(found: Scaling) -> str:
     if found.kind == "weak":
-        return f"{found.micro_batch[0]:,} samples a worker"
+        return f"{plural(int(found.micro_batch[0]), 'sample')} a worker"
     return f"a global batch of {found.global_batch[0]:,}"
 
 

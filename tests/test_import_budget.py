@@ -1,0 +1,72 @@
+"""What each part of the command line imports: what makes it start fast, kept by name and not by a clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "numpy",
+    "yaml",
+    "rich",
+    "optuna",
+    "scipy",
+    "asyncio",
+    "logging",
+    "dataclasses",
+    "json",
+    "difflib",
+    "importlib.metadata",
+}
+
+
+def imported(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after ``code``, which must print nothing but them at last."""
+    program = f"import sys\n{code}\nprint(*sys.modules, file=sys.__stdout__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def run(*words: str) -> str:
+    return f"from paleo_opt.cli.main import main\nassert main({list(words)!r}) == 0"
+
+
+def test_the_package_imports_nothing_of_itself() -> None:
+    found = imported("import paleo_opt")
+    assert not {name for name in found if name.startswith("paleo_opt.")}
+    assert not HEAVY & found
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("recommend", "--help"), ("estimate", "--help")])
+def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
+    found = imported(run(*words))
+    assert not HEAVY & found
+    assert {name for name in found if name.startswith("paleo_opt.")} == {
+        "paleo_opt.cli",
+        "paleo_opt.cli.estimate",
+        "paleo_opt.cli.list",
+        "paleo_opt.cli.main",
+        "paleo_opt.cli.options",
+        "paleo_opt.cli.recommend",
+        "paleo_opt.cli.scaling",
+        "paleo_opt.cli.show",
+    }
+
+
+@pytest.mark.parametrize("words", [
+    ("estimate", "resnet50", "--on", "p4d.24xlarge", "--layers"),
+    ("estimate", "resnet50", "--on", "p4d.24xlarge", "--json"),
+    ("scaling", "resnet50", "--on", "p4d.24xlarge"),
+])  # fmt: skip
+def test_an_estimate_needs_no_optimizer_and_no_rich(words: tuple[str, ...]) -> None:
+    assert not {"optuna", "scipy", "rich", "asyncio", "logging"} & imported(run(*words))
+
+
+@pytest.mark.parametrize("words", [
+    ("list", "nets"), ("list", "devices"), ("list", "clusters"), ("list", "links"), ("show", "resnet50"),
+    ("show", "p4d.24xlarge"),
+])  # fmt: skip
+def test_listing_needs_no_numpy(words: tuple[str, ...]) -> None:
+    assert not {"numpy", "optuna", "scipy", "rich", "asyncio", "logging"} & imported(run(*words))
