@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.hardware.cluster import Cluster, Level, Price
 from paleo_opt.hardware.device import Device
@@ -96,6 +98,11 @@ def pooling(shape: tuple[int, int, int] = (8, 8, 16), kernel: int = 2) -> Layer:
     """Windows side by side; no parameters."""
     out = (shape[0] // kernel, shape[1] // kernel, shape[2])
     return Layer("pool", "Pooling", ("before",), (shape,), out, kernel=(kernel,) * 2, strides=(kernel,) * 2, pool="max")
+
+
+def number(values: Any) -> float:
+    """The one number in a field of the estimate of one strategy, of whatever shape that broadcasts to it."""
+    return float(np.broadcast_to(values, (1,))[0])
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hand_built import table
+from hand_built import number, table
 
 from paleo_opt.estimator.breakdown import layer_breakdown
 from paleo_opt.estimator.collectives import PALEO_COLLECTIVES
@@ -189,8 +189,8 @@ def test_hybrid(rows: list[Row]) -> None:
     whole = {column: str(sum(float(row[column]) for row in rows)) for column in first if column.endswith("_ms")}
     check(
         [
-            ("forward", float(found.forward_time_s[0]) * 1e3, whole["forward_ms"]),
-            ("backward", float(found.backward_time_s[0]) * 1e3, whole["backward_ms"]),
-            ("all-reduce", float(found.all_reduce_time_s[0]) * 1e3, whole["tree_sync_ms"]),
+            ("forward", number(found.forward_time_s) * 1e3, whole["forward_ms"]),
+            ("backward", number(found.backward_time_s) * 1e3, whole["backward_ms"]),
+            ("all-reduce", number(found.all_reduce_time_s) * 1e3, whole["tree_sync_ms"]),
         ]
     )

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hand_built import cluster, convolution, inner_product, network, table
+from hand_built import cluster, convolution, inner_product, network, number, table
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.compute import Rates, update_time
-from paleo_opt.estimator.cost_table import CostTable, Floats, compile_network
+from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
 from paleo_opt.estimator.places import make_places
@@ -44,10 +44,6 @@ def run(compiled: CostTable, on: Cluster, gpus: int, **strategy: Any) -> Estimat
     return estimate(compiled, Strategy(on, gpus, BATCH, **strategy), OPTIONS)
 
 
-def seconds(times: Floats) -> float:
-    return float(np.broadcast_to(times, (1,))[0])
-
-
 def product_time(batch: int, inputs: int, outputs: int) -> float:
     """Arithmetic at 1 TFLOP/s and three matrices at 100 GB/s."""
     return 2 * batch * inputs * outputs / 1e12 + 4 * (batch * inputs + inputs * outputs + batch * outputs) / 1e11
@@ -60,9 +56,9 @@ def fetch_time(values: float, latency: float = 0.0) -> float:
 
 def test_data_parallel_layers_fetch_nothing() -> None:
     found = run(two_products(split="model"), flat(), 4)
-    assert seconds(found.forward_time_s) == pytest.approx(2 * product_time(BATCH, WIDTH, WIDTH))
-    assert seconds(found.backward_time_s) == pytest.approx(4 * product_time(BATCH, WIDTH, WIDTH))
-    assert seconds(found.communication_time_s) == seconds(found.all_reduce_time_s)
+    assert number(found.forward_time_s) == pytest.approx(2 * product_time(BATCH, WIDTH, WIDTH))
+    assert number(found.backward_time_s) == pytest.approx(4 * product_time(BATCH, WIDTH, WIDTH))
+    assert number(found.communication_time_s) == number(found.all_reduce_time_s)
 
 
 @pytest.mark.parametrize("latency", [0.0, 1e-4])
@@ -73,18 +69,18 @@ def test_model_split_divides_outputs_and_gathers_inputs(latency: float) -> None:
     # The network's input comes to the layer behind it whole; every later product gathers from three others.
     entry, gathers = fetch_time(BATCH * WIDTH, latency), 3 * fetch_time(BATCH * WIDTH / 4, latency)
     fetches = entry + 2 * gathers
-    assert seconds(found.forward_time_s) == pytest.approx(2 * share + fetches)
-    assert seconds(found.backward_time_s) == pytest.approx(4 * share + fetches)
-    assert seconds(found.communication_time_s) == pytest.approx(2 * fetches)
+    assert number(found.forward_time_s) == pytest.approx(2 * share + fetches)
+    assert number(found.backward_time_s) == pytest.approx(4 * share + fetches)
+    assert number(found.communication_time_s) == pytest.approx(2 * fetches)
     # Every device holds its own parameters: nothing to reduce.
-    assert seconds(found.all_reduce_time_s) == 0.0
+    assert number(found.all_reduce_time_s) == 0.0
     assert int(found.strategies.global_batch[0]) == BATCH
 
 
 def test_model_split_of_two_groups_reduces_each_share() -> None:
     found = run(two_products(), flat(1e-5), 8, split="model", tensor=4, collective="ring_all_reduce")
     share = 2 * 4 * WIDTH * WIDTH / 4 / 1e10
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * share + 2 * 1e-5)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * share + 2 * 1e-5)
     assert int(found.strategies.global_batch[0]) == 2 * BATCH
 
 
@@ -96,11 +92,11 @@ def test_hybrid_runs_the_split_layer_once_per_worker() -> None:
     # Pipelining hides, of each but the first, as many bytes as there are values (a quarter, at full link speed).
     hidden = BATCH * WIDTH * (2 - 1) / (1e10 * GIB_PER_GB)
     waiting = 2 * max(entry - hidden, 0) + hidden
-    assert seconds(found.forward_time_s) == pytest.approx(whole + 2 * half + waiting)
-    assert seconds(found.backward_time_s) == pytest.approx(2 * whole + 2 * 2 * half + waiting)
-    assert seconds(found.communication_time_s - found.all_reduce_time_s) == pytest.approx(2 * waiting)
+    assert number(found.forward_time_s) == pytest.approx(whole + 2 * half + waiting)
+    assert number(found.backward_time_s) == pytest.approx(2 * whole + 2 * 2 * half + waiting)
+    assert number(found.communication_time_s - found.all_reduce_time_s) == pytest.approx(2 * waiting)
     # The first product is replicated and reduced; the halves are each on one device.
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * 4 * WIDTH * WIDTH / 1e10)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * 4 * WIDTH * WIDTH / 1e10)
     assert int(found.strategies.global_batch[0]) == 2 * BATCH
 
 
@@ -110,8 +106,8 @@ def test_hidden_fetches_never_hide_computation() -> None:
     for tensor in (2, 8, 64):
         found = run(compiled, flat(), tensor, split="hybrid", tensor=tensor)
         computed = product_time(BATCH, WIDTH, WIDTH) + tensor * product_time(BATCH, WIDTH, WIDTH // tensor)
-        assert seconds(found.forward_time_s) >= computed
-        assert seconds(found.compute_time_s) == pytest.approx(
+        assert number(found.forward_time_s) >= computed
+        assert number(found.compute_time_s) == pytest.approx(
             3 * product_time(BATCH, WIDTH, WIDTH) + 3 * tensor * product_time(BATCH, WIDTH, WIDTH // tensor)
         )
 
@@ -127,8 +123,8 @@ def test_a_replicated_layer_behind_a_split_one_collects_every_share() -> None:
     assert [(kind, sizes.tolist()) for kind, sizes in fetches.replicated_fetches] == [("collect", [WIDTH / 4])]
     found = run(compiled, flat(), 4, split="hybrid", tensor=4)
     without = run(two_products(split="model"), flat(), 4, split="hybrid", tensor=4)
-    assert seconds(found.forward_time_s) == pytest.approx(
-        seconds(without.forward_time_s) + 4 * fetch_time(BATCH * WIDTH / 4)
+    assert number(found.forward_time_s) == pytest.approx(
+        number(without.forward_time_s) + 4 * fetch_time(BATCH * WIDTH / 4)
     )
 
 
@@ -138,7 +134,7 @@ def test_fetch_groups_halve_the_bandwidth_cumulatively() -> None:
     share = fetch_time(BATCH * WIDTH / 8)
     # The slowest device meets the other switch first: 2 + 4 + 8 + 16 for it, and its own three at 1/16.
     slowest = (2 + 4 + 8 + 16 + 3 * 16) * share
-    extra = seconds(grouped.forward_time_s) - seconds(found.forward_time_s)
+    extra = number(grouped.forward_time_s) - number(found.forward_time_s)
     assert extra == pytest.approx(2 * (slowest - 7 * share))
 
 
@@ -147,7 +143,7 @@ def test_shares_divide_up() -> None:
     compiled = compile_network(network(inner_product(WIDTH, 10)))
     found = run(compiled, flat(), 4, split="model", tensor=4)
     fetches = fetch_time(BATCH * WIDTH) + 3 * fetch_time(BATCH * WIDTH / 4)
-    assert seconds(found.forward_time_s) == pytest.approx(product_time(BATCH, WIDTH, 3) + fetches)
+    assert number(found.forward_time_s) == pytest.approx(product_time(BATCH, WIDTH, 3) + fetches)
 
 
 def test_peers_of_a_share_reduce_over_the_network() -> None:
@@ -155,13 +151,13 @@ def test_peers_of_a_share_reduce_over_the_network() -> None:
     on = cluster(inside=(1e11, 1e-6), between=(1e10, 1e-5), per_node=4)
     found = run(two_products(), on, 8, split="model", tensor=4, collective="ring_all_reduce")
     all_shares = 2 * 4 * WIDTH * WIDTH
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * all_shares / 1e10 + 2 * 1e-5)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * all_shares / 1e10 + 2 * 1e-5)
     # With tensor 2 a node has two holders of each share: 4 workers, and 2 shares cross at once.
     found = run(two_products(), on, 8, split="model", tensor=2, collective="ring_all_reduce")
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * (3 / 4) * all_shares / 1e10 + 6 * 1e-5)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * (3 / 4) * all_shares / 1e10 + 6 * 1e-5)
     # Within one node each device has its own link.
     found = run(two_products(), on, 4, split="model", tensor=2, collective="ring_all_reduce")
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * all_shares / 2 / 1e11 + 2 * 1e-6)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * (1 / 2) * all_shares / 2 / 1e11 + 2 * 1e-6)
 
 
 def test_peers_reduce_hierarchically() -> None:
@@ -170,22 +166,22 @@ def test_peers_reduce_hierarchically() -> None:
     all_shares = 2 * 4 * WIDTH * WIDTH
     inside = 2 * ((1 / 2) * all_shares / 2 / 1e11 + 1e-6)
     between = 2 * (1 / 2) * all_shares / 1e10 + 2 * 1e-5
-    assert seconds(found.all_reduce_time_s) == pytest.approx(inside + between)
+    assert number(found.all_reduce_time_s) == pytest.approx(inside + between)
 
 
 def test_a_shared_connection_still_carries_no_more_than_a_device_sends() -> None:
     """Where the devices' own links are the slower ones, sharing the node's costs nothing."""
     on = cluster(inside=(1e9, 0.0), between=(1e10, 0.0), per_node=4)
     found = run(two_products(), on, 8, split="model", tensor=4, collective="ring_all_reduce")
-    assert seconds(found.all_reduce_time_s) == pytest.approx(2 * 4 * WIDTH * WIDTH / 4 / 1e9)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * 4 * WIDTH * WIDTH / 4 / 1e9)
 
 
 def test_tensor_one_is_data_parallel() -> None:
     compiled, on = two_products(split="model"), flat(1e-5)
     for split in ("hybrid", "model"):
         split_one, data = run(compiled, on, 4, split=split), run(compiled, on, 4)
-        assert seconds(split_one.step_time_s) == seconds(data.step_time_s)
-        assert seconds(split_one.memory_bytes) == seconds(data.memory_bytes)
+        assert number(split_one.step_time_s) == number(data.step_time_s)
+        assert number(split_one.memory_bytes) == number(data.memory_bytes)
 
 
 def test_channelwise_layers_fetch_nothing() -> None:
@@ -210,7 +206,7 @@ def test_half_precision_halves_fetches() -> None:
     fetched = []
     for precision in ("fp32", "fp16"):
         found = run(compiled, flat(), 4, split="hybrid", tensor=4, precision=precision)
-        fetched.append(seconds(found.communication_time_s - found.all_reduce_time_s))
+        fetched.append(number(found.communication_time_s - found.all_reduce_time_s))
     assert fetched[1] == pytest.approx(fetched[0] / 2)
 
 
@@ -238,6 +234,6 @@ def test_published_hybrid_parts(row: dict[str, str]) -> None:
         else (times.divided_forward, times.divided_backward, layout.divided_parameters)
     )
     update = update_time(parameters, places.update_peak, places.memory_bandwidth, places.rates.clock, False)
-    assert seconds(forward) * 1e3 == pytest.approx(float(row["forward_ms"]), rel=1e-6)
-    assert seconds(backward) * 1e3 == pytest.approx(float(row["backward_ms"]), rel=1e-6)
-    assert seconds(update) * 1e3 == pytest.approx(float(row["update_ms"]), rel=1e-6)
+    assert number(forward) * 1e3 == pytest.approx(float(row["forward_ms"]), rel=1e-6)
+    assert number(backward) * 1e3 == pytest.approx(float(row["backward_ms"]), rel=1e-6)
+    assert number(update) * 1e3 == pytest.approx(float(row["update_ms"]), rel=1e-6)
