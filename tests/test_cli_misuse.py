@@ -134,7 +134,6 @@ class TestValues:
         (("--budget", "8gpus", "--trials", "-1"), "--trials is '-1'; expected a whole number from 0 to"),
         (("--budget", "8gpus", "--seed", "x"), "--seed is 'x'"),
         (("--budget", "8gpus", "--top", "9999"), "--top is '9999'"),
-        (("--budget", "8gpus", "--device", "k80"), "--on is missing"),
         (("--budget", "8gpus", "--inference"), "unknown option '--inference'"),
     ])  # fmt: skip
     def test_recommend(self, run: Runner, words: tuple[str, ...], expected: str) -> None:

@@ -122,9 +122,10 @@ def _run(args: argparse.Namespace) -> int:
         return BAD_INPUT
     except InfeasibleError as error:
         from paleo_opt.report.json_output import dump
+        from paleo_opt.report.recommendation import infeasible_json
         from paleo_opt.report.terminal import emit
 
-        emit(dump({"recommended": None, "reason": str(error)}) if args.json else str(error))
+        emit(dump(infeasible_json(error)) if args.json else str(error))
         return INFEASIBLE
     return code
 

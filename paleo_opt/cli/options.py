@@ -125,7 +125,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 def add_hardware(parser: argparse.ArgumentParser, repeatable: bool = False) -> None:
     """``--on`` and ``--device``."""
     where = "a cluster's name or YAML file; or a link's name, with --device"
-    alone = "" if repeatable else "; alone: one such device"
+    alone = "; alone: the clusters that have it" if repeatable else "; alone: one such device"
     parser.add_argument(
         "--on", action="append", metavar="CLUSTER", help=f"{where}; repeatable" if repeatable else where
     )

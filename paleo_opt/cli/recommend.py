@@ -90,8 +90,6 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.budget:
         raise SpecError("--budget is missing; expected at least one: 64gpus, '$5000', 36h or 200kWh")
-    if args.device and not args.on:
-        raise SpecError("--on is missing; --device takes the place of a cluster's own device, so name the cluster")
     overrides = {
         f"{prefix}{name}": text
         for prefix, fields in (("net.", "net"), ("space.", "space"), ("", "cluster"))
