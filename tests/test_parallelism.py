@@ -84,19 +84,20 @@ def test_model_split_of_two_groups_reduces_each_share() -> None:
     assert int(found.strategies.global_batch[0]) == 2 * BATCH
 
 
-def test_hybrid_runs_the_split_layer_once_per_worker() -> None:
+@pytest.mark.parametrize("latency", [0.0, 1e-4])
+def test_hybrid_runs_the_split_layer_once_per_worker(latency: float) -> None:
     """On 2 devices the second product is halved, and runs for both workers' samples."""
-    found = run(two_products(split="model"), flat(), 2, split="hybrid", tensor=2, collective="tree_all_reduce")
+    found = run(two_products(split="model"), flat(latency), 2, split="hybrid", tensor=2, collective="tree_all_reduce")
     whole, half = product_time(BATCH, WIDTH, WIDTH), product_time(BATCH, WIDTH, WIDTH // 2)
     entry = fetch_time(BATCH * WIDTH)
     # Pipelining hides, of each but the first, as many bytes as there are values (a quarter, at full link speed).
     hidden = BATCH * WIDTH * (2 - 1) / (1e10 * GIB_PER_GB)
-    waiting = 2 * max(entry - hidden, 0) + hidden
+    waiting = 2 * (max(entry - hidden, 0) + latency) + hidden
     assert number(found.forward_time_s) == pytest.approx(whole + 2 * half + waiting)
     assert number(found.backward_time_s) == pytest.approx(2 * whole + 2 * 2 * half + waiting)
     assert number(found.communication_time_s - found.all_reduce_time_s) == pytest.approx(2 * waiting)
     # The first product is replicated and reduced; the halves are each on one device.
-    assert number(found.all_reduce_time_s) == pytest.approx(2 * 4 * WIDTH * WIDTH / 1e10)
+    assert number(found.all_reduce_time_s) == pytest.approx(2 * (4 * WIDTH * WIDTH / 1e10 + latency))
     assert int(found.strategies.global_batch[0]) == 2 * BATCH
 
 

@@ -106,18 +106,24 @@ def fetch_links(places: Places, place: Integers, tensor: int) -> FetchLinks:
     )
 
 
-def _fetch_time(fetches: Fetches, tensor: int, links: FetchLinks, batch: Floats, clock: Floats | float) -> Floats:
-    """Seconds that the fetches of one pass take, each message at least one clock. Shape (batches,)."""
-    total = np.zeros_like(batch)
+def _fetch_time(
+    fetches: Fetches, tensor: int, links: FetchLinks, batch: Floats, clock: Floats | float
+) -> tuple[Floats, Floats]:
+    """Seconds of the fetches of one pass: moving the messages, each at least one clock, and their latencies.
+
+    Shapes (batches,).
+    """
+    total, messages = np.zeros_like(batch), np.zeros_like(batch)
     groups = set(links.group.tolist())
     for group in groups:
-        time = np.zeros_like(batch)
+        time, count = np.zeros_like(batch), 0
         for kind, sizes in fetches:
-            for slowdown, messages in _slowdowns(kind, tensor, group or None).items():
-                transfer = np.maximum(sizes[:, None] * batch * slowdown / links.elements, clock)
-                time += messages * (in_order(transfer) + links.latency * sizes.size)
-        total = time if len(groups) == 1 else np.where(links.group == group, time, total)
-    return total
+            for slowdown, number in _slowdowns(kind, tensor, group or None).items():
+                time += number * in_order(np.maximum(sizes[:, None] * batch * slowdown / links.elements, clock))
+                count += number * sizes.size
+        of_group = links.group == group
+        total, messages = np.where(of_group, time, total), np.where(of_group, count, messages)
+    return total, messages * links.latency
 
 
 def micro_batch_times(
@@ -151,18 +157,20 @@ def micro_batch_times(
     share = layer_times(layout.divided, rates, batch, auto, workspace_limit, pipelined)
     divided_forward, divided_backward = pass_times(share, layout.divided.count, pipelined)
     workspace = np.maximum(workspace, share.workspace.max(axis=(0, 1)))
-    collect = _fetch_time(layout.replicated_fetches, layout.tensor, links, batch, rates.clock)
-    gather = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, rates.clock)
+    collect = sum(_fetch_time(layout.replicated_fetches, layout.tensor, links, batch, rates.clock))
+    gather, latency = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, rates.clock)
     if layout.split == "hybrid":
-        # Once per worker's samples; pipelining hides all but one of the first fetch of each, and never the computation.
+        # Once per worker's samples; pipelining hides all but one of the first fetch of each, no latency, and never the
+        # computation.
         hidden = layout.entry_elements * batch * (layout.tensor - 1) / links.hidden
         passes = [
-            np.maximum(time + gather - hidden, time) * layout.tensor + hidden
+            np.maximum(time + gather - hidden, time) * layout.tensor + hidden + layout.tensor * latency
             for time in (divided_forward, divided_backward)
         ]
         waiting = passes[0] + passes[1] - layout.tensor * (divided_forward + divided_backward)
         divided_forward, divided_backward = passes
     else:
+        gather = gather + latency
         divided_forward, divided_backward = divided_forward + gather, divided_backward + gather
         waiting = 2.0 * gather
     return MicroBatchTimes(
