@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     estimates = estimate(table, strategy, model)
     layers = layer_breakdown(table, strategy, model)
     most = network.job.max_global_batch if network.job and not args.inference else None
-    made = _choices(args, strategy, bool(estimates.fits.all()), most)
+    made = [*_choices(args, strategy, bool(estimates.fits.all()), most), *options.borrowed_price(args, cluster)]
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
     emit(dump(answer.to_json()) if args.json else render(answer, args.layers))
     return 0

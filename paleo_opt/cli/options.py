@@ -265,6 +265,13 @@ def cluster_of(args: argparse.Namespace, most_gpus: int = 1) -> Cluster:
     )
 
 
+def borrowed_price(args: argparse.Namespace, cluster: Cluster) -> list[str]:
+    """What to say where another device stands in a node that has a price."""
+    if not args.device or cluster.price is None:
+        return []
+    return [f"the price is that of {cluster.name} with its own devices, not of {args.device}"]
+
+
 def options_of(args: argparse.Namespace) -> Options:
     """The model's options."""
     from paleo_opt.estimator.estimate import Options

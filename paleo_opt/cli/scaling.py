@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         options=options.options_of(args),
     )
-    answer = ScalingAnswer(network, found, tuple(dict.fromkeys(args.collective or ())))
+    in_full = tuple(dict.fromkeys(args.collective or ()))
+    answer = ScalingAnswer(network, found, in_full, options.borrowed_price(args, cluster))
     emit(dump(answer.to_json()) if args.json else render(answer))
     return 0

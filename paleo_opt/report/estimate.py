@@ -16,6 +16,7 @@ from paleo_opt.report.json_output import estimate_json, layer_json
 from paleo_opt.report.layers import bound_text, layer_table
 from paleo_opt.report.strategy_text import strategy_parts
 from paleo_opt.report.terminal import bold, dim, percent
+from paleo_opt.report.units import samples_word
 
 _WIDE_BAR, _NARROW_BAR = 24, 12
 
@@ -96,13 +97,15 @@ def _price_text(answer: EstimateAnswer) -> str:
 
 def _headline(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
     """The figures that one asks for first."""
+    network = answer.table.network
     parts = [
         f"{'step' if answer.options.training else 'forward pass'} {quantities.format_time(figures['step_time_s'])}",
-        f"{_rate(figures['samples_per_s'])} samples/s",
+        f"{_rate(figures['samples_per_s'])} {samples_word(network)}/s",
         f"MFU {percent(figures['mfu'])}",
     ]
     if figures["time_to_target_s"] is not None:
-        parts.append(f"{quantities.format_time(figures['time_to_target_s'])} to target")
+        epochs = figures["samples_to_target"] / network.job.dataset_samples if network.job else 0.0
+        parts.append(f"{epochs:,.3g} epochs in {quantities.format_time(figures['time_to_target_s'])}")
         cost, energy = figures["cost_usd"], figures["energy_kwh"]
         if cost == cost:
             parts.append(quantities.format_money(cost))

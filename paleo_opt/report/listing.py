@@ -111,9 +111,9 @@ _SPACE = (
     Column("name", right=False),
     Column("clusters", right=False, shrinks_to=12),
     Column("GPUs"),
-    Column("micro-batch"),
-    Column("collectives"),
-    Column("description", right=False, shrinks_to=24),
+    Column("micro-batch", keep=1),
+    Column("collectives", keep=2),
+    Column("description", right=False, shrinks_to=50),
 )
 
 

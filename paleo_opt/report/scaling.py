@@ -15,6 +15,7 @@ from paleo_opt.report import terminal
 from paleo_opt.report.curve import speedup_curve
 from paleo_opt.report.strategy_text import plural
 from paleo_opt.report.terminal import Column, bold, dim, percent, table
+from paleo_opt.report.units import samples_word
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: Curves this near each other everywhere are one to the eye.
@@ -29,11 +30,13 @@ class ScalingAnswer:
         network: What is trained.
         scaling: How it scales.
         in_full: Collectives whose figures are all shown; the fastest where empty.
+        remarks: What else the reader must know, one sentence each.
     """
 
     network: Network
     scaling: Scaling
     in_full: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer, a list of points by collective; every figure carries its unit in its name."""
@@ -105,7 +108,7 @@ def _matrix(found: Scaling, letters: dict[str, str], room: int) -> list[str]:
     return table(columns, rows, room)
 
 
-def _figures(found: Scaling, name: str, room: int) -> list[str]:
+def _figures(network: Network, found: Scaling, name: str, room: int) -> list[str]:
     """Every figure of one collective."""
     row = found.collectives.index(name)
     columns = (
@@ -115,7 +118,7 @@ def _figures(found: Scaling, name: str, room: int) -> list[str]:
         Column("global batch", constant=False, keep=1),
         Column("step"),
         Column("all-reduce", constant=False, keep=1),
-        Column("samples/s"),
+        Column(f"{samples_word(network)}/s"),
         Column("speedup"),
         Column("efficiency"),
         Column("to target", constant=False),
@@ -165,7 +168,7 @@ def _notes(answer: ScalingAnswer) -> list[str]:
         )
     if job is not None and found.cluster.price is None:
         notes.append(f"{found.cluster.name} has no price")
-    return notes
+    return [*notes, *answer.remarks]
 
 
 def render(answer: ScalingAnswer, room: int | None = None) -> str:
@@ -197,7 +200,7 @@ def render(answer: ScalingAnswer, room: int | None = None) -> str:
     if len(letters) > 1:
         lines += ["", *_matrix(found, letters, room)]
     for name in answer.in_full or (best,):
-        lines += ["", *_figures(found, name, room)]
+        lines += ["", *_figures(answer.network, found, name, room)]
     if found.workers.size > 1:
         curves = {
             letter: [float(value) for value in found.speedup[found.collectives.index(name)]]

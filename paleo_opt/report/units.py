@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paleo_opt.network.graph import Network
+
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -20,6 +22,11 @@ def short_count(value: float) -> str:
 def shape_text(shape: Sequence[int]) -> str:
     """``56×56×256``."""
     return "×".join(map(str, shape))
+
+
+def samples_word(network: Network) -> str:
+    """What a network's samples are: ``images``, ``sequences`` or ``samples``."""
+    return {3: "images", 2: "sequences"}.get(len(network.input_shape), "samples")
 
 
 def price_text(dollars: float) -> str:
