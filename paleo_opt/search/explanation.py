@@ -21,7 +21,7 @@ from paleo_opt.search.sweep import Rows, sweep
 #: A step of a budget of money, time or energy.
 _STEP = 0.1
 #: An improvement smaller than this is none.
-_LEAST_GAIN = 1e-4
+_LEAST_GAIN = 0.005
 #: Strategies beyond a limit that are looked at, at most.
 _MOST = 10_000_000
 

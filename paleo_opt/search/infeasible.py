@@ -164,21 +164,27 @@ def _message(
     budgets: Budgets, given: Sequence[str], impossible: Mapping[str, Choice], relaxations: Sequence[Relaxation]
 ) -> str:
     """One line per budget that cannot be kept to, and what one larger budget would buy."""
+    gpus = "" if budgets.gpus is None else f" within {budget_text('gpus', budgets.gpus)}"
     lines = []
     for name, least in impossible.items():
         limit, needed = getattr(budgets, name), least.figure(LIMITED[name])
         amount = f"the {_LEAST[name]} {budget_text(name, needed)}{_over(needed, limit)}"
-        where = f"{describe(least.strategy)}{_others(least, name)}"
-        lines.append(f"{budget_text(name, limit)} is not enough: {amount} ({where})")
+        lines.append(f"{budget_text(name, limit)} is not enough{gpus}: {amount} ({_in_words(least, name)})")
     if not impossible:
         lines.append(f"no strategy keeps to {' and '.join(budget_text(n, getattr(budgets, n)) for n in given)} at once")
     for relaxation in relaxations:
         name, choice = relaxation.budget, relaxation.choice
-        if name in impossible and len(given) == 1:
+        if name == "gpus":
+            lines.append(f"{budget_text(name, relaxation.needed)} would do ({_in_words(choice, name)})")
             continue
-        what = budget_text(name, relaxation.needed)
-        where = describe(choice.strategy) if name != "gpus" else f"of {choice.strategy.cluster.name}"
-        lines.append(f"{what} would be enough, all else as given ({where}{_others(choice, name)})")
+        others = [budget_text(other, getattr(budgets, other)) for other in given if other != name]
+        if budgets.gpus is not None:
+            others.insert(0, budget_text("gpus", budgets.gpus))
+        if others and (name not in impossible or len(given) > 1):
+            lines.append(
+                f"within {' and '.join(others)} the {_LEAST[name]} {budget_text(name, relaxation.needed)} "
+                f"({_in_words(choice, name)})"
+            )
     return "\n".join(lines)
 
 
@@ -190,11 +196,11 @@ def _over(value: float, limit: float) -> str:
     return f", {excess:.1%} more" if excess < 1.0 else f", {value / limit:,.3g} times that"
 
 
-def _others(choice: Choice, but: str) -> str:
-    """The other figures of a choice, each after a comma."""
-    names = [name for name in ("time_s", "cost_usd") if name != but]
-    values = [(name, choice.figure(LIMITED[name])) for name in names]
-    return "".join(f", {budget_text(name, value)}" for name, value in values if value == value)
+def _in_words(choice: Choice, but: str) -> str:
+    """Where a choice runs, and its figures but one: ``8 GPUs of p4d.24xlarge, 3 h, $528``."""
+    values = [(name, choice.figure(LIMITED[name])) for name in ("time_s", "cost_usd") if name != but]
+    known = [budget_text(name, value) for name, value in values if value == value]
+    return ", ".join([describe(choice.strategy), *known])
 
 
 def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:

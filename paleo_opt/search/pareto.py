@@ -7,6 +7,9 @@ import numpy as np
 from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.strategy import Integers
 
+#: A front that bends less than this share of its spans is taken for straight.
+_LEAST_BEND = 0.05
+
 
 def pareto_front(first: Floats, second: Floats) -> Integers:
     """The points that no other beats in one figure without losing in the other.
@@ -29,20 +32,21 @@ def pareto_front(first: Floats, second: Floats) -> Integers:
     return front
 
 
-def knee(first: Floats, second: Floats) -> int:
+def knee(first: Floats, second: Floats) -> int | None:
     """Where a front bends most: the point furthest below the chord between its ends, on logarithmic axes.
 
     Logarithms make it the same whatever the units, and weigh saving half of one figure against half of the other.
 
     Args:
-        first: Of a front, ascending, above zero. Shape (points,), at least one.
+        first: Of a front, ascending, above zero. Shape (points,).
         second: Of the same points, descending, above zero.
 
     Returns:
-        Its place on the front; of a front of one or two points, the first.
+        Its place on the front; None where the front is nearly straight, or has fewer than three points.
     """
     if first.size < 3:
-        return 0
+        return None
     x, y = np.log(first), np.log(second)
-    along, down = (x - x[0]) / (x[-1] - x[0]), (y[0] - y) / (y[0] - y[-1])
-    return int(np.argmax(down - along))
+    below = (y[0] - y) / (y[0] - y[-1]) - (x - x[0]) / (x[-1] - x[0])
+    place = int(np.argmax(below))
+    return place if below[place] >= _LEAST_BEND else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Recommendation:
         alternatives: The next best, each on another cluster or with another layout or number of GPUs.
         front: The exact front of time against ``against``, fastest first, within the budgets.
         against: ``cost_usd``, or ``gpus`` where nothing has a price.
-        knee: Place of the front's knee.
+        knee: Where the front bends most; None where it is nearly straight.
         cheapest: Within the budgets; None where nothing has a price.
         fastest: Within the budgets.
         certificate: What is proved.
@@ -74,7 +75,7 @@ class Recommendation:
     alternatives: tuple[Choice, ...]
     front: tuple[Choice, ...]
     against: str
-    knee: int
+    knee: Choice | None
     cheapest: Choice | None
     fastest: Choice
     certificate: Certificate
@@ -222,13 +223,14 @@ def _answer(
     priced = bool(np.isfinite(costs).any())
     other = costs if priced else rows.gpus.astype(float)
     front = pareto_front(times, other)
+    bend = knee(times[front], other[front])
     return Recommendation(
         problem=problem,
         recommended=recommended,
         alternatives=tuple(choice(row) for row in _runners_up(rows, blocks, order, top)),
         front=tuple(choice(int(row)) for row in front),
         against="cost_usd" if priced else "gpus",
-        knee=knee(times[front], other[front]),
+        knee=None if bend is None else choice(int(front[bend])),
         cheapest=choice(int(ranked(rows, blocks, "cost", feasible)[0])) if priced else None,
         fastest=choice(int(ranked(rows, blocks, "time", feasible)[0])),
         certificate=certificate,
@@ -239,20 +241,22 @@ def _answer(
 
 
 def _runners_up(rows: Rows, blocks: Sequence[Block], order: Integers, top: int) -> list[int]:
-    """The best rows after the first that differ from one another: in the cluster or split, else in the number of GPUs.
+    """The best rows after the first that differ from one another, best first.
 
-    The best rows of all would mostly be one cluster with a node more or less.
+    The best rows of all would mostly be one cluster with a node more or less: first comes the best of each cluster and
+    split, then numbers of GPUs that differ by a quarter, then any others.
     """
+    kinds = [(blocks[block].cluster.name, blocks[block].split) for block in rows.block.tolist()]
+    gpus = rows.gpus.tolist()
     chosen: list[int] = [int(order[0])]
-    for by_gpus in (False, True):
-        seen: set[tuple[str, str, int]] = set()
-        for row in (*chosen, *order.tolist()):
+    counts = {kinds[chosen[0]]: [gpus[chosen[0]]]}
+    for ratio in (math.inf, 4 / 3, 1.0 + 1e-9):
+        for row in order.tolist():
             if len(chosen) > top:
                 break
-            block = blocks[int(rows.block[row])]
-            kind = (block.cluster.name, block.split, int(rows.gpus[row]) if by_gpus else 0)
-            if kind not in seen and row not in chosen:
+            alike = counts.setdefault(kinds[row], [])
+            if all(max(gpus[row], count) >= ratio * min(gpus[row], count) for count in alike):
                 chosen.append(row)
-            seen.add(kind)
+                alike.append(gpus[row])
     place = {row: index for index, row in enumerate(order.tolist())}
     return sorted(chosen[1:], key=place.__getitem__)

@@ -1,0 +1,224 @@
+"""The answer to ``recommend``: the answer first, then the proof, what limits it, the alternatives, and what next."""
+
+from __future__ import annotations
+
+from paleo_opt.quantities import format_count, format_memory, format_money, format_time
+from paleo_opt.report import terminal
+from paleo_opt.report.commands import estimate_command
+from paleo_opt.report.estimate import EstimateAnswer, model_text
+from paleo_opt.report.json_output import estimate_json
+from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
+from paleo_opt.report.strategy_text import plural, strategy_parts
+from paleo_opt.report.terminal import Column, bold, dim, percent
+from paleo_opt.search.budgets import LIMITED, budget_text
+from paleo_opt.search.explanation import Step
+from paleo_opt.search.problem import Choice
+from paleo_opt.search.recommend import SUPERLATIVES, Recommendation
+
+__all__ = ["infeasible_json", "recommendation_json", "render"]
+
+_SAMPLES = {3: "images", 2: "sequences"}
+#: A collective that is slower by less than this is as good as the recommended.
+_AS_GOOD = 0.02
+
+
+def render(answer: Recommendation, room: int | None = None) -> str:
+    """The answer as text of at most ``room`` columns (the terminal's width)."""
+    room = room or terminal.width()
+    problem, recommended = answer.problem, answer.recommended
+    title = " · ".join([problem.network.name, *problem.budgets.in_words(), SUPERLATIVES[problem.goal]])
+    where = terminal.joined(strategy_parts(recommended.strategy), room, "  ")
+    lines = [terminal.ends(title, dim(_prices(answer)), room), bold("→" + where[0][1:]), *map(bold, where[1:])]
+    lines += terminal.joined(_figures(recommended), room, "  ", "   ")
+    for sentence in [answer.message, *_limits(answer)]:
+        lines += _sentence(sentence, room)
+    lines += _table(answer, room)
+    for sentence in [*_front(answer), *(_step(answer, step) for step in answer.steps)]:
+        lines += _sentence(sentence, room)
+    model = model_text(EstimateAnswer(problem.table, recommended.strategy, recommended.estimates, (), problem.options))
+    for note in [*problem.notes, model]:
+        lines += [dim(line) for line in _sentence(note, room)]
+    return "\n".join([*lines, "", *estimate_command(problem, recommended.strategy, room)])
+
+
+def _sentence(text: str, room: int) -> list[str]:
+    """Text as indented lines, those after the first indented further."""
+    return ["  " + line for line in terminal.wrapped(text, room - 2, "  ")]
+
+
+def _prices(answer: Recommendation) -> str:
+    """The dates of the prices of what was considered."""
+    dates = sorted({cluster.price.date for cluster in answer.problem.clusters if cluster.price is not None})
+    if not dates:
+        return ""
+    return f"prices of {dates[0]}" if len(dates) == 1 else f"prices of {dates[0]} to {dates[-1]}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _figures(choice: Choice) -> list[str]:
+    """The figures that one asks for first."""
+    problem, figures = choice.problem, estimate_json(choice.estimates)
+    samples = _SAMPLES.get(len(problem.network.input_shape), "samples")
+    parts = [
+        f"step {format_time(figures['step_time_s'])}",
+        f"{_rate(figures['samples_per_s'])} {samples}/s",
+        f"{figures['samples_to_target'] / problem.job.dataset_samples:.3g} epochs in {format_time(choice.time_s)}",
+    ]
+    price, nodes = choice.strategy.cluster.price, choice.strategy.nodes
+    if price is not None:
+        parts.append(f"{format_money(choice.cost_usd)} at {nodes:,} × ${price.on_demand:,.6g}/h")
+    if problem.goal == "energy" or problem.budgets.energy_kwh is not None:
+        parts.append(budget_text("energy_kwh", choice.energy_kwh))
+    return [*parts, f"{_of(figures['memory_bytes'], figures['device_memory_bytes'])} a device"]
+
+
+def _of(used: float, capacity: float) -> str:
+    """``9.8 of 40 GB``."""
+    first, last = format_memory(used), format_memory(capacity)
+    number, unit = first.split(" ")
+    return f"{number} of {last}" if last.endswith(f" {unit}") else f"{first} of {last}"
+
+
+def _limits(answer: Recommendation) -> list[str]:
+    """Where the step goes, and what could be had no worse."""
+    strategy, figures = answer.recommended.strategy, estimate_json(answer.recommended.estimates)
+    step, all_reduce = figures["step_time_s"], figures["all_reduce_time_s"]
+    parts = [
+        (figures["compute_time_s"], "computation"),
+        (all_reduce, f"the all-reduce of {format_memory(figures['memory']['gradients'])} of gradients"),
+        (figures["communication_time_s"] - all_reduce, f"fetches between the {strategy.tensor} that divide layers"),
+        (figures["update_time_s"], "the update"),
+    ]
+    parts.sort(key=lambda part: -part[0])
+    (most, first), rest = parts[0], [part for part in parts[1:] if part[0] > 0]
+    shares = "".join(f", {name} {percent(time / step)}" for time, name in rest)
+    sentences = [f"limited by {first}: {percent(most / step)} of the step{shares}"]
+    budget = answer.problem.budgets.gpus
+    if budget is not None and strategy.gpus < budget and answer.problem.goal == "time" and answer.certificate.optimal:
+        sentences.append(f"of the {budget:,} GPUs that the budget allows, {strategy.gpus:,} are fastest")
+    as_good = [name for name, slower in answer.collectives.items() if slower < _AS_GOOD]
+    others = {name: slower for name, slower in answer.collectives.items() if slower >= _AS_GOOD}
+    if as_good:
+        sentences.append(f"as good (within {percent(_AS_GOOD)}): {', '.join(as_good)}")
+    elif others:
+        name = min(others, key=others.__getitem__)
+        sentences.append(f"next collective: {name}, {percent(others[name])} slower")
+    return sentences
+
+
+def _table(answer: Recommendation, room: int) -> list[str]:
+    """The recommended and its alternatives."""
+    goal = answer.problem.goal
+    columns = [
+        Column(""),
+        Column("time"),
+        Column("cost"),
+        Column("energy", constant=False),
+        Column("GPUs", constant=False),
+        Column("cluster", right=False, shrinks_to=14),
+        Column("split", right=False, constant=False, shrinks_to=8),
+        Column("micro-batch", constant=False, keep=2),
+        Column("passes", constant=False, keep=3),
+        Column("precision", right=False, constant=False, keep=1),
+        Column("collective", right=False, constant=False, shrinks_to=10, keep=4),
+        Column("behind"),
+    ]
+    choices = [answer.recommended, *answer.alternatives]
+    if len(choices) < 2:
+        return []
+    energy = goal == "energy" or answer.problem.budgets.energy_kwh is not None
+    rows = []
+    for place, choice in enumerate(choices, 1):
+        strategy = choice.strategy
+        rows.append(
+            [
+                str(place),
+                format_time(choice.time_s),
+                format_money(choice.cost_usd),
+                budget_text("energy_kwh", choice.energy_kwh) if energy else "",
+                format_count(strategy.gpus),
+                strategy.cluster.name,
+                _split(choice),
+                format_count(strategy.micro_batch),
+                format_count(strategy.accumulation),
+                strategy.precision,
+                strategy.collective if strategy.gpus > 1 else "–",
+                "–" if place == 1 else _behind(choice.figure() / answer.recommended.figure() - 1.0),
+            ]
+        )
+    if not answer.problem.priced:
+        columns[2] = Column("cost", constant=False)
+    return ["", *terminal.table(columns, rows, room, "  "), ""]
+
+
+def _behind(share: float) -> str:
+    return f"+{percent(share)}" if share >= 0.001 else "<0.1%" if share > 1e-9 else "same"
+
+
+def _split(choice: Choice) -> str:
+    """A split for a table: ``data``, ``hybrid ÷ 8``."""
+    strategy = choice.strategy
+    return strategy.split if strategy.tensor == 1 else f"{strategy.split} ÷ {strategy.tensor}"
+
+
+def _front(answer: Recommendation) -> list[str]:
+    """The ends of the front and its knee, as sentences; the recommended is not repeated."""
+    what = "money" if answer.against == "cost_usd" else "GPUs"
+    named = [(answer.knee, f"knee of time against {what}")] if answer.knee is not None else []
+    if answer.cheapest is not None:
+        ends = [(answer.cheapest, "cheapest within the budget"), (answer.fastest, "fastest within the budget")]
+        named = [*ends, *named]
+    sentences = []
+    while named:
+        choice = named[0][0]
+        names = [name for other, name in named if other.strategy == choice.strategy]
+        named = [(other, name) for other, name in named if other.strategy != choice.strategy]
+        if choice.strategy != answer.recommended.strategy:
+            sentences.append(f"{' and '.join(names)}: {_brief(choice)}")
+        elif names[-1].startswith("knee"):
+            sentences.append(f"{names[-1]}: the recommended")
+    return sentences
+
+
+def _brief(choice: Choice) -> str:
+    """``$61 in 1 h 52 min (8 GPUs of g6.48xlarge)``."""
+    money = f"{format_money(choice.cost_usd)} in " if choice.strategy.cluster.price is not None else ""
+    return f"{money}{format_time(choice.time_s)} ({_place(choice)})"
+
+
+def _place(choice: Choice) -> str:
+    return f"{plural(choice.strategy.gpus, 'GPU')} of {choice.strategy.cluster.name}"
+
+
+def _saving(answer: Recommendation, step: Step) -> str:
+    """``save 22 s (9%)``."""
+    name = {goal: field for field, goal in LIMITED.items()}[answer.problem.goal]
+    saved = budget_text(name, answer.recommended.figure() - step.choice.figure())
+    return f"save {percent(step.gain)}" if saved == "$0.00" else f"save {saved} ({percent(step.gain)})"
+
+
+def _step(answer: Recommendation, step: Step) -> str:
+    """What one step beyond a limit would buy, as a sentence."""
+    strategy, recommended = step.choice.strategy, answer.recommended.strategy
+    if step.limit == "gpus":
+        nodes = strategy.nodes - recommended.nodes
+        more = f"{plural(nodes, 'node')} more" if nodes else "no node more"
+        return f"over budget: {strategy.gpus:,} GPUs ({more}) would {_saving(answer, step)}"
+    if step.limit == "memory_bytes":
+        return (
+            f"does not fit: micro-batch {strategy.micro_batch:,} needs {format_memory(step.needed)} "
+            f"({format_memory(step.needed - step.allowed)} too many), and would {_saving(answer, step)}"
+        )
+    if step.limit == "global_batch":
+        return (
+            f"global batch above {round(step.allowed):,}, the largest known to reach the target: "
+            f"{strategy.global_batch:,} would {_saving(answer, step)}"
+        )
+    more = step.needed / step.allowed - 1.0
+    return (
+        f"over budget: {budget_text(step.limit, step.needed)} ({percent(more)} more) would {_saving(answer, step)} "
+        f"({_place(step.choice)})"
+    )
