@@ -7,7 +7,10 @@ import re
 
 import pytest
 from command_line import Runner, check_form
+from hand_built import table
 
+from paleo_opt.estimator.estimate import estimate
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster
 
 PALEO_RUN = (
@@ -49,7 +52,8 @@ class TestJson:
         assert estimate["samples_per_s"] == pytest.approx(2048 / step, rel=1e-6)
         # 90 epochs of ImageNet in batches of 2,048.
         assert estimate["steps"] == math.ceil(90 * 1_281_167 / 2048)
-        assert estimate["time_to_target_s"] == pytest.approx(56_302 * step, rel=1e-6)
+        # What running adds to the ideal time, checkpoints and failures, is little on four devices.
+        assert 1 <= estimate["time_to_target_s"] / (56_302 * step) < 1.01
 
     def test_has_every_field_of_the_contract(self, run: Runner) -> None:
         answer = run("estimate", *PALEO_RUN, "--json").json
@@ -97,15 +101,25 @@ class TestJson:
         assert estimate["energy_kwh"] is None  # and its devices no power
         assert estimate["interval"] is None
 
-    def test_money_and_energy_by_hand(self, run: Runner) -> None:
+    def test_every_figure_is_the_estimators(self, run: Runner) -> None:
+        words = ("estimate", "resnet50", "--on", "p4d.24xlarge", "--gpus", "12", "--micro-batch", "64", "--collective",
+                 "ring_all_reduce", "--json")  # fmt: skip
+        found = run(*words).json["estimate"]
+        strategy = Strategy(load_cluster("p4d.24xlarge"), 12, 64, collective="ring_all_reduce", precision="bf16")
+        expected = estimate(table("resnet50"), strategy)
+        for name, value in found.items():
+            if isinstance(value, float) and name not in ("bubble_time_s", "exposed_communication_time_s"):
+                attribute = {"samples_to_target": "samples"}.get(name, name)
+                if hasattr(expected, attribute):
+                    assert value == pytest.approx(getattr(expected, attribute).item()), name
+
+    def test_money_by_hand(self, run: Runner) -> None:
         answer = run("estimate", "resnet50", "--on", "p4d.24xlarge", "--gpus", "12", "--json").json
         cluster = load_cluster("p4d.24xlarge")
         assert cluster.price is not None
-        assert cluster.device.power is not None
         hours = answer["estimate"]["time_to_target_s"] / 3600
         assert answer["strategy"]["nodes"] == 2  # 12 GPUs take two nodes of 8, and both are paid
         assert answer["estimate"]["cost_usd"] == pytest.approx(2 * cluster.price.on_demand * hours)
-        assert answer["estimate"]["energy_kwh"] == pytest.approx(12 * cluster.device.power / 1000 * hours)
 
     def test_inference_has_no_target_and_no_gradients(self, run: Runner) -> None:
         answer = run("estimate", "vgg16", "--device", "a10", "--inference", "--micro-batch", "32", "--json").json

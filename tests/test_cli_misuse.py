@@ -103,7 +103,7 @@ class TestValues:
         (("--micro-batch", "1e3"), "--micro-batch is '1e3'"),
         (("--micro-batch", "٣"), "--micro-batch is '٣'"),
         (("--global-batch", "nan"), "--global-batch is 'nan'"),
-        (("--tensor", "100000"), "--tensor is '100000'; expected a whole number from 1 to 1,024"),
+        (("--tensor", "100000"), "--tensor is '100000'; expected a whole number from 1 to 256"),
         (("--ppp-comp", "62"), "--ppp-comp is '62'; expected a share above 0 and at most 1"),
         (("--ppp-comp", "0"), "--ppp-comp is '0'"),
         (("--ppp-comm", "nan"), "--ppp-comm is 'nan'"),
@@ -116,6 +116,7 @@ class TestValues:
         (("--json=yes",), "--json: ignored explicit argument 'yes'"),
         (("resnet101",), "unexpected argument 'resnet101'"),
         (("--gpus", "5000"), "has 4,000 GPUs, not 5,000"),
+        (("--gpus", "4000", "--split", "model"), "tensor 4,000 under the split model; expected at most 256"),
         (("--tensor", "3", "--split", "model"), "tensor 3 does not divide 8 GPUs"),
         (("--tensor", "4", "--split", "data"), "expected the split hybrid or model"),
         (("--split", "hybrid"), "resnet50 marks no layer `split: model`"),
@@ -191,11 +192,13 @@ class TestListsOfNames:
 
         assert options.COLLECTIVES == collectives.COLLECTIVES
         assert options.CONV_ALGORITHMS == cost_table.CONV_ALGORITHMS
-        assert options.MODELS == estimate.MODELS
+        for name in options.MODELS:
+            assert estimate.Options(model=name).model == name
         assert set(options.OPTIMIZERS) == set(memory.OPTIMIZER_STATES)
         assert tuple(ELEMENT_BYTES) == options.PRECISIONS
         assert options.SPLITS == SPLITS
         assert KINDS == scaling.KINDS
+        assert options.MOST_TENSOR == configuration.MOST_TENSOR
         assert set(configuration.COMMON_COLLECTIVES) == set(load_space("default").collective)
 
     def test_every_list_is_in_the_help(self, run: Runner) -> None:

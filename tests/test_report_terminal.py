@@ -88,6 +88,7 @@ class TestText:
 
     @pytest.mark.parametrize(("part", "expected"), [
         (0.0, ""), (1e-9, "▏"), (0.5, "█████"), (0.55, "█████▌"), (1.0, "██████████"), (7.0, "██████████"),
+        (float("nan"), ""),
     ])  # fmt: skip
     def test_bar(self, part: float, expected: str) -> None:
         assert bar(part, 10) == expected

@@ -29,7 +29,7 @@ COLLECTIVES = (
 
 MOST_GPUS = 1_000_000
 MOST_SAMPLES = 10_000_000
-MOST_TENSOR = 1_024
+MOST_TENSOR = 256
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

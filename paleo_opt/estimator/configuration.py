@@ -22,6 +22,8 @@ from paleo_opt.hardware.cluster import Cluster
 UNAIDED_COLLECTIVES = tuple(name for name in COLLECTIVES if name != "in_network")
 #: Those that today's libraries offer (NCCL's ring, tree and two-level all-reduces, and a parameter server).
 COMMON_COLLECTIVES = ("one_to_all", "ring_all_reduce", "double_binary_tree", "hierarchical")
+#: Devices that may divide a layer: far beyond any real one, and what keeps a slip from taking all memory.
+MOST_TENSOR = 256
 _LARGEST_MICRO_BATCH = 2**20
 _AT_ONCE = 24
 
@@ -65,6 +67,8 @@ def configure(
     if split == "data" and tensor is not None and tensor > 1:
         raise SpecError(f"tensor {tensor} divides no layer under the split data; expected the split hybrid or model")
     tensor = 1 if split == "data" else tensor or gpus
+    if tensor > MOST_TENSOR:
+        raise SpecError(f"tensor {tensor:,} under the split {split}; expected at most {MOST_TENSOR} devices to a layer")
     draft = Strategy(
         cluster,
         gpus,

@@ -145,7 +145,7 @@ def scaling(
         # Under strong scaling the last worker's batch may be short; the steps follow from the batch itself.
         padded = estimates.steps
         steps = np.broadcast_to(padded, gpus.shape)[:1] if kind == "strong" else padded
-        time = np.broadcast_to(steps * step, shape)
+        time = np.broadcast_to(estimates.time_to_target_s * (steps / padded), shape)
         cost = np.broadcast_to(estimates.cost_usd * (steps / padded), shape)
     local = estimates.forward_time_s + estimates.backward_time_s + estimates.update_time_s
     fits = np.broadcast_to(estimates.fits, gpus.shape)

@@ -126,7 +126,7 @@ def wrapped_after(start: str, text: str, columns: int) -> list[str]:
 
 def bar(part: float, cells: int) -> str:
     """A bar of ``part`` (0 to 1) of ``cells`` columns, in eighths."""
-    eighths = round(min(max(part, 0.0), 1.0) * cells * 8)
+    eighths = 0 if part != part else round(min(max(part, 0.0), 1.0) * cells * 8)
     if part > 0 and eighths == 0:
         eighths = 1
     full, rest = divmod(eighths, 8)
