@@ -165,7 +165,8 @@ def solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], lim
                 place=place[row],
             )
             estimates = estimate(table, strategies, options, memos)
-            time, fits = estimates.time_to_target_s, estimates.fits
+            # One collective alone leaves its axis out.
+            time, fits = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size)), estimates.fits
             fastest = np.where(fits, time.min(axis=0), np.inf)
 
             # Plans are sorted by row: each row of the tile is one run of them.
