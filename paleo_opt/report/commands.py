@@ -25,7 +25,12 @@ def _where(strategy: Strategy) -> list[str]:
 
 
 def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> list[str]:
-    """The command that estimates one strategy of a problem, on as many lines as it takes."""
+    """The command that estimates one strategy of a problem, on as many lines as it takes.
+
+    None where the network or the cluster was made in Python, and no file can be named.
+    """
+    if not problem.network.file or not strategy.cluster.file:
+        return []
     words = [["paleo-opt", "estimate", _name("net", problem.network.name, problem.network.file)], _where(strategy)]
     if problem.device is not None:
         words.append(["--device", problem.device])

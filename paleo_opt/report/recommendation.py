@@ -38,7 +38,8 @@ def render(answer: Recommendation, room: int | None = None) -> str:
     model = model_text(EstimateAnswer(problem.table, recommended.strategy, recommended.estimates, (), problem.options))
     for note in [*problem.notes, model]:
         lines += [dim(line) for line in _sentence(note, room)]
-    return "\n".join([*lines, "", *estimate_command(problem, recommended.strategy, room)])
+    command = estimate_command(problem, recommended.strategy, room)
+    return "\n".join([*lines, "", *command] if command else lines)
 
 
 def _sentence(text: str, room: int) -> list[str]:
