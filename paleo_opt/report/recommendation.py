@@ -26,9 +26,11 @@ def render(answer: Recommendation, room: int | None = None) -> str:
     """The answer as text of at most ``room`` columns (the terminal's width)."""
     room = room or terminal.width()
     problem, recommended = answer.problem, answer.recommended
-    title = " · ".join([problem.network.name, *problem.budgets.in_words(), SUPERLATIVES[problem.goal]])
+    budgets = problem.budgets.in_words()
+    title = [problem.network.name, *([f"at most {', '.join(budgets)}"] if budgets else []), SUPERLATIVES[problem.goal]]
+    first, *others = terminal.joined(title, room)
     where = terminal.joined(strategy_parts(recommended.strategy), room, "  ")
-    lines = [terminal.ends(title, dim(_prices(answer)), room), bold("→" + where[0][1:]), *map(bold, where[1:])]
+    lines = [terminal.ends(first, dim(_prices(answer)), room), *others, bold("→" + where[0][1:]), *map(bold, where[1:])]
     lines += terminal.joined(_figures(recommended), room, "  ", "   ")
     for sentence in [answer.message, *_limits(answer)]:
         lines += _sentence(sentence, room)
@@ -120,11 +122,11 @@ def _table(answer: Recommendation, room: int) -> list[str]:
         Column("energy", constant=False),
         Column("GPUs", constant=False),
         Column("cluster", right=False, shrinks_to=14),
-        Column("split", right=False, constant=False, shrinks_to=8),
-        Column("micro-batch", constant=False, keep=2),
-        Column("passes", constant=False, keep=3),
-        Column("precision", right=False, constant=False, keep=1),
-        Column("collective", right=False, constant=False, shrinks_to=10, keep=4),
+        Column("split", right=False, constant=False, shrinks_to=8, keep=1),
+        Column("micro-batch", constant=False, keep=3),
+        Column("passes", constant=False, keep=4),
+        Column("precision", right=False, constant=False, keep=2),
+        Column("collective", right=False, constant=False, shrinks_to=10, keep=5),
         Column("behind"),
     ]
     choices = [answer.recommended, *answer.alternatives]

@@ -56,9 +56,9 @@ class Budgets:
         return "cost" if self.time_s is not None and all(value is None for value in others) else "time"
 
     def in_words(self) -> list[str]:
-        """The budgets for a reader, such as ``at most 64 GPUs`` and ``at most $500``."""
+        """The budgets for a reader, such as ``64 GPUs`` and ``$500``."""
         given = {name: getattr(self, name) for name in ("gpus", "cost_usd", "time_s", "energy_kwh")}
-        return [f"at most {budget_text(name, size)}" for name, size in given.items() if size is not None]
+        return [budget_text(name, size) for name, size in given.items() if size is not None]
 
 
 def budget_text(name: str, size: float) -> str:
