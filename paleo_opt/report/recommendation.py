@@ -208,8 +208,8 @@ def _step(answer: Recommendation, step: Step) -> str:
     strategy, recommended = step.choice.strategy, answer.recommended.strategy
     if step.limit == "gpus":
         nodes = strategy.nodes - recommended.nodes
-        more = f"{plural(nodes, 'node')} more" if nodes else "no node more"
-        return f"over budget: {strategy.gpus:,} GPUs ({more}) would {_saving(answer, step)}"
+        beyond = f"{plural(nodes, 'node')} more" if nodes else "no node more"
+        return f"over budget: {strategy.gpus:,} GPUs ({beyond}) would {_saving(answer, step)}"
     if step.limit == "memory_bytes":
         return (
             f"does not fit: micro-batch {strategy.micro_batch:,} needs {format_memory(step.needed)} "
