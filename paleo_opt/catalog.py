@@ -65,5 +65,7 @@ def find(kind: str, name: str) -> Path:
         return path
     known = names(kind)
     if name not in known:
-        raise SpecError(f"no {kind} is called {name!r}{nearest(name, known)}; see: paleo-opt list {kind}s")
+        hint = nearest(name[:100], known)
+        end = " See" if hint.endswith("?") else "; see"
+        raise SpecError(f"no {kind} is called {name[:100]!r}{hint}{end}: paleo-opt list {kind}s")
     return known[name]

@@ -8,7 +8,6 @@ PaleoOptError
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,7 +53,9 @@ def _likeness(name: str, candidate: str) -> float:
     A candidate that goes on where the name ends (``a100`` of ``a100-sxm4-80gb``) is likelier than a shorter neighbour.
     """
     ratio = difflib.SequenceMatcher(None, name, candidate).ratio()
-    prefix = len(os.path.commonprefix((name, candidate)))
+    prefix = next(
+        (i for i, (a, b) in enumerate(zip(name, candidate, strict=False)) if a != b), min(len(name), len(candidate))
+    )
     same_letters = sorted(name) == sorted(candidate)
     return ratio + 0.3 * prefix / max(len(name), 1) + 0.4 * candidate.startswith(name) + 0.2 * same_letters
 

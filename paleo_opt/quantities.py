@@ -18,7 +18,7 @@ _BYTES = {f"{prefix}B": factor for prefix, factor in (_DECIMAL | _BINARY).items(
 _BITS = {f"{prefix}b": factor / 8 for prefix, factor in _DECIMAL.items()}
 _SECONDS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0,
-    "hours": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0,
+    "hours": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0, "w": 604800.0, "y": 31557600.0,
 }  # fmt: skip
 
 #: For every dimension: the units it may be written in, each with its size in the program's own unit.
@@ -31,25 +31,31 @@ UNITS: dict[str, dict[str, float]] = {
     "power": {f"{prefix}W": factor for prefix, factor in _DECIMAL.items()},
     "energy": {"J": 1.0, "Wh": 3600.0, "kWh": 3.6e6, "MWh": 3.6e9},
     "money": {"$": 1.0, "USD": 1.0, "usd": 1.0},
+    "tariff": {"$/kWh": 1.0 / 3.6e6, "$/MWh": 1.0 / 3.6e9},
     "gpus": dict.fromkeys(("gpus", "gpu", "GPUs", "GPU", "devices", "device"), 1.0),
 }
 
 _EXAMPLES = {
     "time": "36h", "memory": "80GiB", "bandwidth": "400Gb/s", "flops": "19.5TFLOP/s", "frequency": "1410MHz",
-    "power": "400W", "energy": "200kWh", "money": "$5000", "gpus": "64gpus",
+    "power": "400W", "energy": "200kWh", "money": "$5000", "tariff": "$0.10/kWh",
+    "gpus": "64gpus",
 }  # fmt: skip
 
-_NUMBER = r"[+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_QUANTITY = re.compile(rf"\s*(\$?)\s*({_NUMBER})\s*(\S*)\s*")
+_LONGEST = 60
+# A comma parts thousands and nothing else: 1,5h is no number, rather than fifteen hours. Every part of the pattern
+# starts where the one before cannot go on, so that no text is tried in more than one way.
+_WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)"
+_NUMBER = rf"[+-]?(?:{_WHOLE}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_QUANTITY = re.compile(rf"(\$?)\s*({_NUMBER})\s*((?:[^\s\d.,_]\S*)?)", re.ASCII)
 
 
 def _split(text: str) -> tuple[float, str]:
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise SpecError(
-            f"{text!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h"
-        )
+        raise SpecError(f"{text!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h")
     dollar, number, unit = match.groups()
+    if dollar and unit.startswith("/"):
+        unit, dollar = dollar + unit, ""  # $0.10/kWh
     if dollar and unit:
         raise SpecError(f"{text!r} has two units, '$' and {unit!r}")
     return float(number.replace("_", "").replace(",", "")), dollar or unit
@@ -90,9 +96,27 @@ def parse_budget(text: str) -> tuple[str, float]:
     valid = [name for dimension in dimensions for name in UNITS[dimension]]
     hint = nearest(unit, valid) if unit else ""
     what = f"has the unknown unit {unit!r}" if unit else "has no unit"
-    raise SpecError(
-        f"budget {text!r} {what}{hint}; expected GPUs, money, time or energy: 64gpus, $5000, 36h, 200kWh"
-    )
+    raise SpecError(f"budget {text!r} {what}{hint}; expected GPUs, money, time or energy: 64gpus, $5000, 36h, 200kWh")
+
+
+_COUNT = re.compile(rf"\s*({_NUMBER})\s*([kKMGBT](?![A-Za-z]))?\s*([A-Za-z]*)\s*")
+_COUNT_FACTORS = {None: 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+
+
+def parse_count(text: str) -> tuple[float, str]:
+    """A count and the word after it, which may be missing; B is a billion.
+
+    >>> parse_count("1T"), parse_count("1.2M samples"), parse_count("90 epochs")
+    ((1000000000000.0, ''), (1200000.0, 'samples'), (90.0, 'epochs'))
+
+    Raises:
+        SpecError: not a finite number.
+    """
+    match = _COUNT.fullmatch(text)
+    value = float(match[1].replace("_", "").replace(",", "")) if match else math.nan
+    if match is None or not math.isfinite(value):
+        raise SpecError(f"{text[:60]!r} is not a count; expected a number, such as 300M or 1.28e6")
+    return value * _COUNT_FACTORS[match[2]], match[3]
 
 
 def _significant(value: float, digits: int = 3) -> str:

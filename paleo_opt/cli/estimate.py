@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import options
+from paleo_opt.cli import operations, options
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.strategy import Strategy
@@ -39,6 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--layers", action="store_true", help="what each layer costs, and what bounds it")
     options.add_strategy(parser)
     options.add_model(parser)
+    operations.add_operations(parser)
     options.add_common(parser, options.SET_HELP)
     parser.set_defaults(run=run)
 

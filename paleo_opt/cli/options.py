@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paleo_opt.estimator.estimate import Options
+    from paleo_opt.estimator.options import Options
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.network.graph import Network
 
@@ -92,18 +92,22 @@ def share(text: str) -> float:
     return value
 
 
-def memory(text: str) -> float:
-    """Bytes, written with a unit: ``1GiB``."""
-    from paleo_opt.errors import SpecError
-    from paleo_opt.quantities import parse
+def quantity(dimension: str) -> Callable[[str], float]:
+    """An argument with a unit of ``dimension``, in the program's own unit, at least zero."""
 
-    try:
-        value = parse(text, "memory")
-    except SpecError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if not 0 <= value <= 1e18:
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected at least 0 bytes")
-    return value
+    def convert(text: str) -> float:
+        from paleo_opt.errors import SpecError
+        from paleo_opt.quantities import parse
+
+        try:
+            value = parse(text, dimension)
+        except SpecError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if not 0 <= value <= 1e18:
+            raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected at least zero")
+        return value
+
+    return convert
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -146,7 +150,7 @@ def add_model(parser: argparse.ArgumentParser, inference: bool = True) -> None:
     group.add_argument("--ppp-comm", type=share, metavar="P", help="share of a link's bandwidth attained")
     group.add_argument("--pipelined", action="store_true", help="memory traffic hides behind arithmetic")
     group.add_argument(
-        "--workspace-limit", type=memory, default=2.0**30, metavar="SIZE",
+        "--workspace-limit", type=quantity("memory"), default=2.0**30, metavar="SIZE",
         help="memory a convolution algorithm may use beside its operands (default: 1GiB)",
     )  # fmt: skip
     group.add_argument(
@@ -274,7 +278,8 @@ def borrowed_price(args: argparse.Namespace, cluster: Cluster) -> list[str]:
 
 def options_of(args: argparse.Namespace) -> Options:
     """The model's options."""
-    from paleo_opt.estimator.estimate import Options
+    from paleo_opt.cli.operations import operations_of, power_of
+    from paleo_opt.estimator.options import Options
 
     return Options(
         model=args.model,
@@ -284,4 +289,7 @@ def options_of(args: argparse.Namespace) -> Options:
         workspace_limit=args.workspace_limit,
         training=not getattr(args, "inference", False),
         optimizer=args.optimizer,
+        pricing=args.pricing,
+        operations=operations_of(args),
+        power=power_of(args),
     )

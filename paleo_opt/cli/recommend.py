@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import options
+from paleo_opt.cli import operations, options
 
 _DESCRIPTION = """\
 The configuration that trains NET fastest (or, where the only budget is time,
@@ -68,6 +68,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_strategy(parser)
     options.add_model(parser, inference=False)
+    operations.add_operations(parser)
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
     parser.set_defaults(run=run)
 

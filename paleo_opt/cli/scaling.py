@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import options
+from paleo_opt.cli import operations, options
 
 KINDS = ("weak", "strong")
 _DESCRIPTION = """\
@@ -39,6 +39,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_strategy(parser, splits=False, collectives=True)
     options.add_model(parser)
+    operations.add_operations(parser)
     options.add_common(parser, options.SET_HELP)
     parser.set_defaults(run=run)
 

@@ -15,79 +15,22 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.errors import SpecError, nearest
+from paleo_opt.errors import SpecError
 from paleo_opt.estimator.collectives import all_reduce
 from paleo_opt.estimator.compute import Rates, update_time
 from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
-from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES, Memory, device_memory
+from paleo_opt.estimator.energy import computing_watts, waiting_watts
+from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
+from paleo_opt.estimator.options import Options as Options
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
 from paleo_opt.estimator.places import Places, make_places
+from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
-from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.hardware.device import Device
 
-#: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
-#: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
-#: convnet-benchmarks, cnn-benchmarks, tf_cnn_benchmarks and FireCaffe on nine devices (quartiles 0.30 to 0.75). Tensor
-#: cores: 102 MLPerf Training ResNet-50 results (v0.7 to v2.1) on up to 64 A100 or V100 (quartiles 0.60 to 0.70; tuned
-#: code, so an upper end); tf32, fp8 and fp4 are assumed to attain the same share.
-DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8": 0.65, "fp4": 0.65}
-#: Likewise for links. An assumption: NCCL attains 0.8 to 1.0 of a link on messages of a gigabyte (published nccl-tests
-#: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
-DEFAULT_PPP_COMM = 0.8
-MODELS = ("paleo",)
+MONTH_S = 365.25 * 86_400 / 12
 #: Entries of a `Memo`'s table at most.
 _LARGEST_TABLE = 2**24
-
-
 _OfPlaceAndValue = Callable[[Integers, Floats], Floats]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to estimate: the model and its constants.
-
-    Attributes:
-        model: ``paleo``, the additive model of 2017.
-        ppp_comp: Platform percent of peak of computation (0 to 1]; None takes the device's, else `DEFAULT_PPP_COMP`.
-        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's, else `DEFAULT_PPP_COMM`.
-        pipelined: Whether memory traffic hides behind arithmetic.
-        workspace_limit: Bytes a convolution algorithm may use beside its operands.
-        training: False for inference: the forward pass only.
-        optimizer: Overrides the network's job.
-        memory_reserve: Bytes of a device's memory that the platform keeps.
-    """
-
-    model: str = "paleo"
-    ppp_comp: float | None = None
-    ppp_comm: float | None = None
-    pipelined: bool = False
-    workspace_limit: float = 2.0**30
-    training: bool = True
-    optimizer: str | None = None
-    memory_reserve: float = DEFAULT_RESERVE
-
-    def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise SpecError(f"model {self.model!r}{nearest(self.model, MODELS)}")
-        for name in ("ppp_comp", "ppp_comm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise SpecError(f"{name} is {value}; expected above 0 and at most 1")
-        if self.optimizer is not None and self.optimizer not in OPTIMIZER_STATES:
-            raise SpecError(f"optimizer {self.optimizer!r}{nearest(self.optimizer, OPTIMIZER_STATES)}")
-
-    def device_ppp(self, device: Device, precision: str) -> float:
-        """The platform percent of peak that holds for ``device``."""
-        if self.ppp_comp is not None:
-            return self.ppp_comp
-        return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
-
-    def cluster_ppp(self, cluster: Cluster) -> float:
-        """The platform percent of peak that holds for the links of ``cluster``."""
-        if self.ppp_comm is not None:
-            return self.ppp_comm
-        return DEFAULT_PPP_COMM if cluster.ppp_comm is None else cluster.ppp_comm
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +48,9 @@ class Estimates:
         samples: Samples to the target, at the global batch; None without a training job.
         flops_per_sample: Model FLOPs of one sample's step (forward and backward).
         places: What the clusters attain.
+        options: The model's constants, and the terms on which nodes are had and run.
+        checkpoint_bytes: Of one checkpoint: fp32 parameters and optimizer state.
+        known_slowdowns: As `slowdowns`, where the caller keeps them; shape (2, …).
     """
 
     strategies: Strategies
@@ -117,6 +63,9 @@ class Estimates:
     samples: Floats | None
     flops_per_sample: float
     places: Places
+    options: Options
+    checkpoint_bytes: float
+    known_slowdowns: Floats | None = None
 
     @cached_property
     def compute_time_s(self) -> Floats:
@@ -159,21 +108,62 @@ class Estimates:
         return count
 
     @cached_property
-    def time_to_target_s(self) -> Floats:
-        """Steps · step time [s]. Raises as `steps`."""
+    def slowdowns(self) -> tuple[Floats, Floats]:
+        """By how much stragglers lengthen a step, and interruptions the whole; each at least 1."""
+        found = self.known_slowdowns
+        if found is None:
+            strategies = self.strategies
+            place, gpus = np.broadcast_arrays(strategies.place, strategies.gpus)
+            found = _slowdowns(self.places, place, gpus.astype(float), self.checkpoint_bytes, self.options.operations)
+        return found[0], found[1]
+
+    @cached_property
+    def ideal_time_to_target_s(self) -> Floats:
+        """Steps · step time: nothing waits, lags or fails [s]. Raises as `steps`."""
         return self.steps * self.step_time_s
 
     @cached_property
+    def _expected_step_s(self) -> Floats:
+        """A step with its slowest worker, and no faster than its samples can be read [s]."""
+        local = (self.forward_time_s + self.backward_time_s + self.update_time_s) * self.slowdowns[0]
+        step: Floats = local + self.all_reduce_time_s
+        rate = self.options.operations.input_rate
+        return step if rate is None else np.maximum(step, self.strategies.global_batch / (self.strategies.nodes * rate))
+
+    @cached_property
+    def running_time_s(self) -> Floats:
+        """Time that nodes are held: steps, checkpoints, work done again and restarts [s]. Raises as `steps`."""
+        return (self.steps * self.slowdowns[1]) * self._expected_step_s
+
+    @cached_property
+    def time_to_target_s(self) -> Floats:
+        """Expected time to the target: waiting for the nodes, then `running_time_s` [s]. Raises as `steps`."""
+        queue = self.options.operations.queue_s
+        return self.running_time_s + queue if queue else self.running_time_s
+
+    @cached_property
     def cost_usd(self) -> Floats:
-        """Whole nodes at the on-demand price [$]; NaN where the cluster has none. Raises as `steps`."""
+        """Whole nodes on the terms of the options, storage and egress [$]; NaN without a price. Raises as `steps`."""
+        operations = self.options.operations
         rate = self.strategies.nodes * self.places.dollars[self.strategies.place]
-        return rate * self.time_to_target_s
+        rate = rate + operations.storage_usd_per_month / MONTH_S
+        return rate * self.running_time_s + operations.egress_usd
 
     @cached_property
     def energy_kwh(self) -> Floats:
-        """Devices at full power (TDP) for the whole time [kWh]; NaN where none is published. Raises as `steps`."""
-        rate = self.strategies.gpus * self.places.watts[self.strategies.place] / 3.6e6
-        return rate * self.time_to_target_s
+        """Devices as busy as they are, their nodes and the building [kWh]; NaN without a power. Raises as `steps`."""
+        strategies, places, power = self.strategies, self.places, self.options.power
+        tdp = places.watts[strategies.place]
+        installed = strategies.nodes * places.devices_per_node[strategies.place]
+        waiting = waiting_watts(power, installed, tdp) * self._expected_step_s
+        joules = waiting + computing_watts(power, strategies.gpus, tdp) * self.compute_time_s
+        return (self.steps * self.slowdowns[1] / 3.6e6) * joules
+
+    @cached_property
+    def carbon_kg(self) -> Floats:
+        """Carbon dioxide equivalent of the energy [kg]; NaN where no intensity of the grid is given."""
+        grid = self.options.power.carbon_g_per_kwh
+        return self.energy_kwh * (np.nan if grid is None else grid / 1000.0)
 
     @cached_property
     def mfu(self) -> Floats:
@@ -228,6 +218,7 @@ class Memos:
     places: Places
     local: Memo = field(default_factory=Memo)
     all_reduce: Memo = field(default_factory=Memo)
+    slowdowns: Memo = field(default_factory=Memo)
 
 
 def _evaluate(places: int, place: Integers, values: Integers, function: _OfPlaceAndValue, memo: Memo | None) -> Floats:
@@ -308,6 +299,18 @@ def estimate(
     else:
         backward_time, all_reduce_time, update = np.zeros(()), np.zeros(()), np.zeros(())
         fetch_time = fetch_time / 2.0
+    optimizer = options.optimizer or (job.optimizer if job else "momentum")
+    parameters = layout.replicated_parameters + layout.divided_parameters
+    checkpoint_bytes = 4.0 * parameters * (1 + OPTIMIZER_STATES[optimizer])
+    known_slowdowns = None
+    if memos:
+        at, of_gpus = np.broadcast_arrays(place, strategies.gpus)
+        known_slowdowns = memos.slowdowns.gather(
+            count,
+            at.reshape(-1),
+            of_gpus.reshape(-1),
+            lambda at, gpus: _slowdowns(places, at, gpus, checkpoint_bytes, options.operations),
+        ).reshape(2, *at.shape)
     samples = None
     if job is not None:
         growth = 1.0 if job.critical_batch is None else 1.0 + strategies.global_batch / job.critical_batch
@@ -325,13 +328,33 @@ def estimate(
             workspace,
             element_bytes=places.element_bytes[place],
             weight_bytes=places.weight_bytes[place],
-            optimizer=options.optimizer or (job.optimizer if job else "momentum"),
+            optimizer=optimizer,
             training=options.training,
             reserve=options.memory_reserve,
         ),
         samples=samples,
         flops_per_sample=layout.forward_flops * (3.0 if options.training else 1.0),
         places=places,
+        options=options,
+        checkpoint_bytes=checkpoint_bytes,
+        known_slowdowns=known_slowdowns,
+    )
+
+
+def _slowdowns(
+    places: Places, place: Integers, gpus: Floats, checkpoint_bytes: float, operations: Operations
+) -> Floats:
+    """By how much stragglers lengthen a step, and interruptions the whole, for each (place, GPUs). Shape (2, …)."""
+    nodes = np.ceil(gpus / places.devices_per_node[place])
+    rate = gpus / operations.device_mtbf_s + nodes * places.interruptions[place]
+    with np.errstate(divide="ignore"):
+        mtbf = np.where(rate > 0, 1.0 / rate, np.inf)
+    checkpoint = np.full(gpus.shape, checkpoint_bytes / operations.checkpoint_bandwidth)
+    return np.array(
+        [
+            slowest_worker(gpus, operations.straggler_variation),
+            interrupted(mtbf, checkpoint, operations.restart_s),
+        ]
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,9 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.collectives import Paths
 from paleo_opt.estimator.compute import Rates
+from paleo_opt.estimator.options import Options
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES
-
-if TYPE_CHECKING:
-    from paleo_opt.estimator.estimate import Options
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,7 +36,8 @@ class Places:
         weight_bytes: Bytes of one weight or gradient, never under two.
         capacity: Bytes of device memory.
         devices_per_node: Devices in a node.
-        dollars: Price of a node-second; NaN where there is none.
+        dollars: Price of a node-second on the terms of the options; NaN where there is none.
+        interruptions: Of one node a second, besides failures of devices: of spot nodes only.
         watts: Power of a device; NaN where it is not published.
         ppp_comm: Platform percent of peak of the links.
         fetch_group: PALEO's group of devices for fetches; 0 for none.
@@ -58,6 +56,7 @@ class Places:
     capacity: Floats
     devices_per_node: Integers
     dollars: Floats
+    interruptions: Floats
     watts: Floats
     ppp_comm: Floats
     fetch_group: Integers
@@ -87,6 +86,13 @@ class Places:
         )
 
 
+def _interruptions(cluster: Cluster, options: Options) -> float:
+    if options.pricing != "spot":
+        return 0.0
+    stated = None if cluster.price is None else cluster.price.spot_interruptions
+    return (options.operations.spot_interruptions if stated is None else stated) / 3600.0
+
+
 def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options: Options) -> Places:
     """The arrays of some clusters, each in its precision.
 
@@ -100,6 +106,7 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
         device = cluster.device
         if precision not in device.peak:
             raise SpecError(f"{device.name} has no peak in {precision}; it has {', '.join(device.peak)}")
+        price = options.node_price(cluster)
         ppp, element = options.device_ppp(device, precision), float(ELEMENT_BYTES[precision])
         rows.append(
             (
@@ -113,7 +120,8 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
                 max(element, 2.0),
                 device.memory,
                 cluster.devices_per_node,
-                np.nan if cluster.price is None else cluster.price.on_demand / 3600.0,
+                np.nan if price is None else price.dollars_per_hour / 3600.0,
+                _interruptions(cluster, options),
                 np.nan if device.power is None else device.power,
                 options.cluster_ppp(cluster),
                 cluster.fetch_group or 0,
@@ -126,7 +134,7 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
             stretches.append((reach, level.bandwidth, slowest, longest))
     columns = np.array(rows).T
     flops, elements, clock, peak, update_peak, memory_bandwidth, element_bytes, weight_bytes = columns[:8]
-    capacity, devices_per_node, dollars, watts, ppp_comm, fetch_group = columns[8:]
+    capacity, devices_per_node, dollars, interruptions, watts, ppp_comm, fetch_group = columns[8:]
     of_levels = np.array(stretches).T.reshape(4, len(clusters), levels)
     return Places(
         rates=Rates(flops, elements, clock),
@@ -138,6 +146,7 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
         capacity=capacity,
         devices_per_node=devices_per_node.astype(np.int64),
         dollars=dollars,
+        interruptions=interruptions,
         watts=watts,
         ppp_comm=ppp_comm,
         fetch_group=fetch_group.astype(np.int64),

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.configuration import UNAIDED_COLLECTIVES, largest_micro_batch
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import Options, estimate
+from paleo_opt.estimator.estimate import estimate
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.prices import NodePrice
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster
 
@@ -46,6 +48,7 @@ class Scaling:
         memory_bytes: Per device. Shape (W,).
         fits: Whether a device holds it. Shape (W,).
         baseline_fits: Whether one worker would hold the batch that the speedup is relative to.
+        price: Of a node, on the terms of the options; None where not known.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Scaling:
     memory_bytes: Floats
     fits: NDArray[np.bool_]
     baseline_fits: bool
+    price: NodePrice | None
 
 
 def default_workers(cluster: Cluster) -> tuple[int, ...]:
@@ -168,4 +172,5 @@ def scaling(
         memory_bytes=np.broadcast_to(estimates.memory_bytes, gpus.shape)[1:],
         fits=fits[1:],
         baseline_fits=bool(fits[0]),
+        price=options.node_price(cluster),
     )

@@ -24,6 +24,9 @@ BOUNDS = {
     "bandwidth": ("bandwidth", "1Mb/s", "10000TB/s"),
     "latency": ("time", "0s", "1s"),
     "price": ("money", "$0.0001", "$1000000"),
+    "capital": ("money", "$10", "$100000000"),
+    "hosting": ("money", "$0", "$100000"),
+    "lifetime": ("time", "1d", "50y"),
 }
 _LIMITS = {kind: tuple(quantities.parse(text, each[0]) for text in each[1:]) for kind, each in BOUNDS.items()}
 MOST_DEVICES = 10**6

@@ -45,6 +45,10 @@ class Level:
     latency: float
 
 
+#: The terms on which nodes are had.
+PRICINGS = ("on_demand", "reserved_1y", "spot", "owned")
+
+
 @dataclass(frozen=True)
 class Price:
     """What one node costs an hour.
@@ -53,6 +57,7 @@ class Price:
         on_demand: Dollars an hour.
         reserved_1y: Dollars an hour with a one-year commitment, or None.
         spot: Dollars an hour, interruptible, or None.
+        spot_interruptions: Of one spot node an hour, where a source says; else None.
         region: Where.
         date: When these prices were read; a price without a date is refused.
         source: Where from.
@@ -62,6 +67,30 @@ class Price:
     reserved_1y: float | None
     spot: float | None
     region: str
+    date: str
+    source: str
+    spot_interruptions: float | None = None
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What one node of one's own costs.
+
+    Attributes:
+        capital: Dollars of a node with its share of network and racks.
+        lifetime_s: Over which it is written off [s].
+        utilization: Share of that time in which it does paid work (0 to 1].
+        electricity: Dollars a joule.
+        hosting: Dollars an hour for space, staff and spares.
+        date: When these were true.
+        source: Where from.
+    """
+
+    capital: float
+    lifetime_s: float
+    utilization: float
+    electricity: float
+    hosting: float
     date: str
     source: str
 
@@ -83,6 +112,7 @@ class Cluster:
         fetch_group: PALEO's 2017 rule for hybrid parallelism: a fetch from another group of this many devices halves
             its bandwidth, cumulatively; None for no such groups.
         source: Where the numbers are from.
+        ownership: What a node of one's own costs, or None.
     """
 
     name: str
@@ -97,6 +127,7 @@ class Cluster:
     ppp_comm: float | None = None
     fetch_group: int | None = None
     file: str = ""
+    ownership: Ownership | None = None
 
     @property
     def max_devices(self) -> int | None:

@@ -17,7 +17,7 @@ from paleo_opt import catalog
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.bounds import quantity
-from paleo_opt.hardware.cluster import Cluster, Level, Link, Price
+from paleo_opt.hardware.cluster import Cluster, Level, Link, Ownership, Price
 from paleo_opt.hardware.device import Device
 from paleo_opt.hardware.parts import fetch_group, read_device, read_link
 from paleo_opt.spec_file import Fields, read_spec
@@ -206,7 +206,7 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
     max_nodes: int | None = fields.integer("max_nodes", None, 1, bounds.MOST_NODES)
     if len(fields.problems) == noted:
         max_nodes = _fit_together(fields, listed, levels, per_node, max_nodes)
-    price = fields.fields("price", None)
+    price, owned = fields.fields("price", None), fields.fields("ownership", None)
     cluster = Cluster(
         name=bounds.stem(fields, path),
         description=fields.text("description"),
@@ -216,6 +216,7 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
         levels=levels,
         max_nodes=max_nodes,
         price=_price(price) if price else None,
+        ownership=_ownership(owned) if owned else None,
         source=fields.text("source"),
         ppp_comm=bounds.share(fields, "ppp_comm", default=None),
         fetch_group=fetch_group(fields),
@@ -278,6 +279,21 @@ def _price(fields: Fields) -> Price:
         region=fields.text("region"),
         date=bounds.date(fields),
         source=fields.text("source"),
+        spot_interruptions=fields.number("spot_interruptions", None, 0.0, 60.0),
     )
     fields.finish()
     return price
+
+
+def _ownership(fields: Fields) -> Ownership:
+    owned = Ownership(
+        capital=quantity(fields, "capital", "capital"),
+        lifetime_s=quantity(fields, "lifetime", "lifetime"),
+        utilization=bounds.share(fields, "utilization"),
+        electricity=fields.quantity("electricity", "tariff", maximum=10.0 / 3.6e6),
+        hosting=quantity(fields, "hosting", "hosting", default=0.0),
+        date=bounds.date(fields),
+        source=fields.text("source"),
+    )
+    fields.finish()
+    return owned

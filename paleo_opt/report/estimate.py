@@ -9,7 +9,9 @@ from typing import Any
 from paleo_opt import quantities
 from paleo_opt.estimator.breakdown import LayerEstimate
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.estimate import Estimates, Options
+from paleo_opt.estimator.estimate import Estimates
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.prices import TERMS
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.report import terminal
 from paleo_opt.report.json_output import estimate_json, layer_json
@@ -48,6 +50,7 @@ class EstimateAnswer:
     def to_json(self) -> dict[str, Any]:
         """The answer under the names of the contract."""
         options, cluster = self.options, self.strategy.cluster
+        price = options.node_price(cluster)
         return {
             "strategy": self.strategy.to_json(),
             "estimate": estimate_json(self.estimates, training=options.training),
@@ -61,8 +64,9 @@ class EstimateAnswer:
                 "pipelined": options.pipelined,
                 "workspace_limit_bytes": options.workspace_limit,
                 "training": options.training,
-                "price_usd_per_node_hour": cluster.price and cluster.price.on_demand,
-                "price_date": cluster.price and cluster.price.date,
+                "pricing": options.pricing,
+                "price_usd_per_node_hour": price and price.dollars_per_hour,
+                "price_date": price and price.date,
             },
         }
 
@@ -91,7 +95,7 @@ def model_text(answer: EstimateAnswer) -> str:
 
 
 def _price_text(answer: EstimateAnswer) -> str:
-    price = answer.strategy.cluster.price
+    price = answer.options.node_price(answer.strategy.cluster)
     return "" if price is None else f"price of {price.date}"
 
 
@@ -181,11 +185,11 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
         f"{samples / 1e6:,.4g} M samples of {job.dataset} to {job.target}"
     )
     lines = terminal.wrapped(text, room, "    ", "  ")
-    price = strategy.cluster.price
+    price = answer.options.node_price(strategy.cluster)
     if price is not None:
         lines += terminal.wrapped(
-            f"{strategy.nodes:,} node{'s'[: strategy.nodes != 1]} × ${price.on_demand:,.6g} an hour on demand "
-            f"({price.region}, {price.date})",
+            f"{strategy.nodes:,} node{'s'[: strategy.nodes != 1]} × ${price.dollars_per_hour:,.6g} an hour "
+            f"{price.terms} ({price.where}, {price.date})",
             room,
             "    ",
             "  ",
@@ -205,8 +209,8 @@ def _notes(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
                 f"a global batch of {strategy.global_batch:,} is above {job.max_global_batch:,}, the largest with "
                 "which the target was reached"
             )
-        if job is not None and strategy.cluster.price is None:
-            notes.append(f"{strategy.cluster.name} has no price")
+        if job is not None and answer.options.node_price(strategy.cluster) is None:
+            notes.append(f"{strategy.cluster.name} has no price {TERMS[answer.options.pricing]}")
     notes.append(model_text(answer))
     return notes
 

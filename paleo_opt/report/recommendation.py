@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from paleo_opt.quantities import format_count, format_memory, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.commands import estimate_command
@@ -51,7 +53,8 @@ def _sentence(text: str, room: int) -> list[str]:
 
 def _prices(answer: Recommendation) -> str:
     """The dates of the prices of what was considered."""
-    dates = sorted({cluster.price.date for cluster in answer.problem.clusters if cluster.price is not None})
+    prices = [answer.problem.options.node_price(cluster) for cluster in answer.problem.clusters]
+    dates = sorted({price.date for price in prices if price is not None})
     if not dates:
         return ""
     return f"prices of {dates[0]}" if len(dates) == 1 else f"prices of {dates[0]} to {dates[-1]}"
@@ -70,9 +73,10 @@ def _figures(choice: Choice) -> list[str]:
         f"{_rate(figures['samples_per_s'])} {samples}/s",
         f"{figures['samples_to_target'] / problem.job.dataset_samples:.3g} epochs in {format_time(choice.time_s)}",
     ]
-    price, nodes = choice.strategy.cluster.price, choice.strategy.nodes
+    price, nodes = problem.options.node_price(choice.strategy.cluster), choice.strategy.nodes
     if price is not None:
-        parts.append(f"{format_money(choice.cost_usd)} at {nodes:,} × ${price.on_demand:,.6g}/h")
+        terms = "" if problem.options.pricing == "on_demand" else f" {price.terms}"
+        parts.append(f"{format_money(choice.cost_usd)} at {nodes:,} × ${price.dollars_per_hour:,.6g}/h{terms}")
     if problem.goal == "energy" or problem.budgets.energy_kwh is not None:
         parts.append(budget_text("energy_kwh", choice.energy_kwh))
     return [*parts, f"{_of(figures['memory_bytes'], figures['device_memory_bytes'])} a device"]
@@ -188,7 +192,7 @@ def _front(answer: Recommendation) -> list[str]:
 
 def _brief(choice: Choice) -> str:
     """``$61 in 1 h 52 min (8 GPUs of g6.48xlarge)``."""
-    money = f"{format_money(choice.cost_usd)} in " if choice.strategy.cluster.price is not None else ""
+    money = f"{format_money(choice.cost_usd)} in " if math.isfinite(choice.cost_usd) else ""
     return f"{money}{format_time(choice.time_s)} ({_place(choice)})"
 
 

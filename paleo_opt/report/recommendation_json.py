@@ -87,13 +87,14 @@ def infeasible_json(error: InfeasibleError) -> dict[str, Any]:
 
 def cluster_json(problem: SearchProblem, cluster: Cluster) -> dict[str, Any]:
     """A cluster that was considered, with the constants that its estimates rest on."""
-    device, price, options = cluster.device, cluster.price, problem.options
+    device, options = cluster.device, problem.options
+    price = options.node_price(cluster)
     return {
         "cluster": cluster.name,
         "device": device.name,
         "ppp_comp": options.device_ppp(device, device.training_precision),
         "ppp_comm": options.cluster_ppp(cluster),
-        "price_usd_per_node_hour": None if price is None else price.on_demand,
+        "price_usd_per_node_hour": None if price is None else price.dollars_per_hour,
         "price_date": None if price is None else price.date,
     }
 

@@ -166,7 +166,7 @@ def _notes(answer: ScalingAnswer) -> list[str]:
         notes.append(
             f"the target was reached with global batches up to {job.max_global_batch:,}; above, times are a guess"
         )
-    if job is not None and found.cluster.price is None:
+    if job is not None and found.price is None:
         notes.append(f"{found.cluster.name} has no price")
     return [*notes, *answer.remarks]
 
@@ -177,7 +177,7 @@ def render(answer: ScalingAnswer, room: int | None = None) -> str:
     found = answer.scaling
     letters = _letters(found)
     best = next(iter(letters))
-    row, price = found.collectives.index(best), found.cluster.price
+    row, price = found.collectives.index(best), found.price
     parts = [
         f"{answer.network.name} · {found.kind} scaling",
         _batch_text(found),

@@ -98,7 +98,7 @@ def _best(problem: SearchProblem, blocks: Sequence[Block]) -> Choice | None:
     """The best feasible strategy of some blocks."""
     if not blocks or count_strategies(blocks) > _MOST:
         return None
-    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
+    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options, problem.goal)
     order = ranked(rows, blocks, problem.goal, rows.feasible > 0)
     return Choice(problem, rows.strategy(blocks, int(order[0]))) if order.size else None
 

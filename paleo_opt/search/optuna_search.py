@@ -93,7 +93,9 @@ class _Trials:
             else:
                 block = replace(self.blocks[index], gpus=self.blocks[index].gpus[first:last])
                 problem = self.problem
-                found = solve_block(problem.table, block, index, problem.budgets.limits, problem.options)
+                found = solve_block(
+                    problem.table, block, index, problem.budgets.limits, problem.options, problem.goal
+                )
             self.solved[key] = found
         return self.solved[key]
 

@@ -132,8 +132,8 @@ def promise(problem: SearchProblem, blocks: Sequence[Block]) -> tuple[float, flo
     seconds += _TOUCHES * layout.activations * element / (ppp * device.memory_bandwidth)
     work = seconds * problem.job.samples_to_target  # device-seconds
     time = work / max(int(block.gpus[-1]) for block in blocks)
-    price, power = cluster.price, device.power
-    cost = math.inf if price is None else work / cluster.devices_per_node * price.on_demand / 3600.0
+    price, power = problem.options.node_price(cluster), device.power
+    cost = math.inf if price is None else work / cluster.devices_per_node * price.dollars_per_hour / 3600.0
     energy = math.inf if power is None else work * power / 3.6e6
     excess = [
         value / limit

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from paleo_opt.errors import Problem, SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable, compile_network
-from paleo_opt.estimator.estimate import Estimates, Options, estimate
+from paleo_opt.estimator.estimate import Estimates, estimate
+from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.load import load_cluster, load_device
@@ -120,7 +121,7 @@ class SearchProblem:
     @property
     def priced(self) -> bool:
         """Whether any cluster has a price."""
-        return any(cluster.price is not None for cluster in self.clusters)
+        return any(self.options.node_price(cluster) is not None for cluster in self.clusters)
 
     def blocks(
         self, clusters: Sequence[Cluster] | None = None, most_gpus: int | None = None, batch_limit: int | None = None
@@ -230,8 +231,9 @@ def load_problem(
         space = load_space(space, of_space)
     fixed = fixed or Fixed()
     space = fixed.narrow(space, table)
+    options = options or Options()
     clusters = _clusters(space, on, device, of_cluster)
-    clusters, notes = _with_figures(clusters, budgets, goal)
+    clusters, notes = _with_figures(clusters, budgets, goal, options)
     limit = network.job.max_global_batch
     if fixed.global_batch is not None and fixed.global_batch > limit:
         given = fixed.global_batch
@@ -243,7 +245,7 @@ def load_problem(
         table=table,
         space=space,
         clusters=tuple(clusters),
-        options=options or Options(),
+        options=options,
         budgets=budgets,
         goal=goal,
         most_gpus=budgets.gpus or space.largest,
@@ -294,7 +296,9 @@ def _clusters(
     return clusters
 
 
-def _with_figures(clusters: list[Cluster], budgets: Budgets, goal: str) -> tuple[list[Cluster], list[str]]:
+def _with_figures(
+    clusters: list[Cluster], budgets: Budgets, goal: str, options: Options
+) -> tuple[list[Cluster], list[str]]:
     """The clusters that have the price and the power that are asked for, and a note of those that were left out."""
     notes = []
     asked = {
@@ -302,7 +306,9 @@ def _with_figures(clusters: list[Cluster], budgets: Budgets, goal: str) -> tuple
         "published power": goal == "energy" or budgets.energy_kwh is not None,
     }
     for what in (name for name, is_asked in asked.items() if is_asked):
-        without = [c.name for c in clusters if (c.price if what == "price" else c.device.power) is None]
+        without = [
+            c.name for c in clusters if (options.node_price(c) if what == "price" else c.device.power) is None
+        ]
         if not without:
             continue
         names = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")

@@ -173,7 +173,7 @@ def recommend(
     strategies = count_strategies(blocks)
     if strategies <= MOST_SWEPT:
         start = time.perf_counter()
-        rows = sweep(problem.table, blocks, budgets.limits, problem.options)
+        rows = sweep(problem.table, blocks, budgets.limits, problem.options, problem.goal)
         seconds, swept = time.perf_counter() - start, True
         if not rows.feasible.any():
             raise nothing_feasible(problem, blocks, rows)

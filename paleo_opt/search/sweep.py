@@ -1,8 +1,8 @@
 """Evaluate every strategy of a finite space, exactly, in tiles that stay in cache.
 
-A row is one choice of the outer variables: a block (cluster, precision, split) and a number of GPUs. Within a row the
-money and the energy of a strategy are proportional to its time, so its fastest strategy is also its cheapest, and
-what a row needs to remember is that one, with how many were evaluated, fit, and kept to the limits.
+A row is one choice of the outer variables: a block (cluster, precision, split) and a number of GPUs. A row remembers
+its best strategy, and how many were evaluated, fit, and kept to the limits. Within a row money grows with time, so its
+fastest strategy is also its cheapest.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import Memos, Options, estimate
-from paleo_opt.estimator.places import make_places
+from paleo_opt.estimator.estimate import MONTH_S, Estimates, Memos, estimate
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.search.blocks import Block
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
 _MOST_SLOTS = 4_000_000
+#: Ranks what breaks a limit behind all that keeps to it, and still by its figure.
+_PENALTY = 1e15
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Rows:
         strategies: Evaluated in the row.
         fitting: Of them, how many fit a device's memory.
         feasible: Of them, how many keep to the limits too.
-        time_s: Of the fastest that fits; infinite where none does.
+        time_s: Of the best (see `solve`); infinite where none fits.
         cost_usd: Of that one; NaN where the cluster has no price.
         energy_kwh: Of that one; NaN where the device's power is not published.
         micro_batch: Of that one; 0 where none fits.
@@ -90,12 +93,19 @@ def join(parts: Sequence[Rows]) -> Rows:
     return Rows(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)})
 
 
-def _longest_times(dollars: Floats, kilowatts: Floats, limits: Limits) -> Floats:
-    """The time at which each row meets its first limit [s]; none is allowed where a limited figure is unknown."""
-    longest = np.full(dollars.shape, limits.time_s)
-    for limit, rate in ((limits.cost_usd, dollars), (limits.energy_kwh, kilowatts / 3600.0)):
-        if np.isfinite(limit):
-            longest = np.minimum(longest, np.where(np.isnan(rate), -1.0, limit / rate))
+def _longest_times(places: Places, place: Integers, gpus: Integers, limits: Limits, options: Options) -> Floats:
+    """The time at which each row meets its limit of time or money [s]; none is allowed where the price is unknown.
+
+    Within a row money is a rate times the running time, so a limit of money is one of time.
+    """
+    longest = np.full(gpus.shape, limits.time_s)
+    if np.isfinite(limits.cost_usd):
+        operations = options.operations
+        nodes = -(-gpus // places.devices_per_node[place])
+        rate = nodes * places.dollars[place] + operations.storage_usd_per_month / MONTH_S
+        with np.errstate(divide="ignore", invalid="ignore"):
+            affordable = (limits.cost_usd - operations.egress_usd) / rate + operations.queue_s
+        longest = np.minimum(longest, np.where(np.isnan(affordable), -1.0, affordable))
     return longest
 
 
@@ -119,55 +129,66 @@ def _joined(held: list[tuple[Integers, Integers, Integers]]) -> tuple[Integers, 
     return row, micro_batch, accumulation
 
 
-def solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], limits: Limits, options: Options) -> Rows:
+def solve(
+    table: CostTable,
+    blocks: Sequence[Block],
+    indices: Sequence[int],
+    limits: Limits,
+    options: Options,
+    goal: str = "time",
+) -> Rows:
     """Evaluate every strategy of some blocks that share their split, tensor and collectives.
 
     Args:
         table: The compiled network, with a training job.
         blocks: What to evaluate, at least one.
         indices: Of the blocks, as noted in the rows.
-        limits: For counting what is feasible; the best of a row is found whether or not it keeps to them.
+        limits: What is feasible. The best of a row is the best feasible, or where there is none the best that fits.
         options: The model's constants.
+        goal: ``time``, ``cost`` or ``energy``. Within a row money grows with time, so the first two are one.
     """
     model = blocks[0]
     collectives = len(model.collectives)
     clusters = tuple(block.cluster for block in blocks)
     precisions = tuple(block.precision for block in blocks)
-    places = make_places(clusters, precisions, options)
+    memos = Memos(make_places(clusters, precisions, options))
     lengths = np.array([block.gpus.size for block in blocks])
     gpus = np.concatenate([block.gpus for block in blocks])
     place = np.repeat(np.arange(len(blocks)), lengths)
-    dollars = -(-gpus // places.devices_per_node[place]) * places.dollars[place]
-    kilowatts = gpus * places.watts[place] / 1000.0
-    longest = _longest_times(dollars, kilowatts, limits)
+    longest = _longest_times(memos.places, place, gpus, limits, options)
     limited = bool(np.isfinite(longest).any())
+    # A device that waits draws less than one that computes: only energy is not in proportion to time.
+    by_energy = goal == "energy" or bool(np.isfinite(limits.energy_kwh))
+
+    def evaluate(row: Integers, micro: Integers, accumulation: Integers, collective: Integers) -> Estimates:
+        strategies = Strategies(
+            clusters=clusters,
+            precisions=precisions,
+            split=model.split,
+            tensor=model.tensor,
+            collectives=model.collectives,
+            gpus=gpus[row],
+            micro_batch=micro,
+            accumulation=accumulation,
+            collective=collective,
+            place=place[row],
+        )
+        return estimate(table, strategies, options, memos)
 
     rows = gpus.size
     best, memory = np.full(rows, np.inf), np.full(rows, np.inf)
     best_micro, best_accumulation, best_collective = (np.zeros(rows, dtype=np.int64) for _ in range(3))
     counts, fitting, feasible = (np.zeros(rows, dtype=np.int64) for _ in range(3))
-    memos = Memos(places)
     width = max(1, TILE // collectives)
+    every = np.arange(collectives)[:, None]
     for plan_row, plan_micro, plan_accumulation in _chunks(blocks, np.cumsum(lengths) - lengths):
         for start in range(0, plan_row.size, width):
             tile = slice(start, start + width)
             row, micro, accumulation = plan_row[tile], plan_micro[tile], plan_accumulation[tile]
-            strategies = Strategies(
-                clusters=clusters,
-                precisions=precisions,
-                split=model.split,
-                tensor=model.tensor,
-                collectives=model.collectives,
-                gpus=gpus[row],
-                micro_batch=micro,
-                accumulation=accumulation,
-                collective=np.arange(collectives)[:, None],
-                place=place[row],
-            )
-            estimates = estimate(table, strategies, options, memos)
+            estimates = evaluate(row, micro, accumulation, every)
+            fits = estimates.fits
             # One collective alone leaves its axis out.
-            time, fits = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size)), estimates.fits
-            fastest = np.where(fits, time.min(axis=0), np.inf)
+            score = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size))
 
             # Plans are sorted by row: each row of the tile is one run of them.
             starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
@@ -175,31 +196,43 @@ def solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], lim
             counts[present] += runs * collectives
             fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
             fitting[present] += fit_counts
-            if limited:
-                allowed = np.where(fits, longest[row], -1.0)
-                feasible[present] += np.add.reduceat(np.count_nonzero(time <= allowed, axis=0), starts)
+            if by_energy or limited:
+                kept = score <= np.where(fits, longest[row], -1.0)
+                if by_energy:
+                    energy = np.broadcast_to(np.nan_to_num(estimates.energy_kwh, nan=np.inf), score.shape)
+                    kept &= energy <= limits.energy_kwh
+                    score = energy if goal == "energy" else score
+                    score = np.where(kept, score, score * _PENALTY)
+                feasible[present] += np.add.reduceat(np.count_nonzero(kept, axis=0), starts)
             else:
                 feasible[present] += fit_counts
             memory[present] = np.minimum(memory[present], np.minimum.reduceat(estimates.memory_bytes, starts))
 
-            row_best = np.minimum.reduceat(fastest, starts)
+            of_plan = np.where(fits, score.min(axis=0), np.inf)
+            row_best = np.minimum.reduceat(of_plan, starts)
             improved = row_best < best[present]
             if improved.any():
-                hits = np.flatnonzero(fastest == np.repeat(row_best, runs))
+                hits = np.flatnonzero(of_plan == np.repeat(row_best, runs))
                 first = hits[np.searchsorted(hits, starts[improved])]
                 where = present[improved]
                 best[where] = row_best[improved]
                 best_micro[where], best_accumulation[where] = micro[first], accumulation[first]
-                best_collective[where] = time[:, first].argmin(axis=0)
+                best_collective[where] = score[:, first].argmin(axis=0)
+
+    time, cost, energy_kwh = np.full(rows, np.inf), np.full(rows, np.inf), np.full(rows, np.inf)
+    found = np.flatnonzero(np.isfinite(best))
+    if found.size:
+        chosen = evaluate(found, best_micro[found], best_accumulation[found], best_collective[found])
+        time[found], cost[found], energy_kwh[found] = chosen.time_to_target_s, chosen.cost_usd, chosen.energy_kwh
     return Rows(
         block=np.repeat(np.array(indices), lengths),
         gpus=gpus,
         strategies=counts,
         fitting=fitting,
         feasible=feasible,
-        time_s=best,
-        cost_usd=dollars * best,
-        energy_kwh=kilowatts * best / 3600.0,
+        time_s=time,
+        cost_usd=cost,
+        energy_kwh=energy_kwh,
         micro_batch=best_micro,
         accumulation=best_accumulation,
         collective=best_collective,
@@ -207,12 +240,14 @@ def solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], lim
     )
 
 
-def solve_block(table: CostTable, block: Block, index: int, limits: Limits, options: Options) -> Rows:
+def solve_block(
+    table: CostTable, block: Block, index: int, limits: Limits, options: Options, goal: str = "time"
+) -> Rows:
     """Evaluate every strategy of one block, as `solve`."""
-    return solve(table, [block], [index], limits, options)
+    return solve(table, [block], [index], limits, options, goal)
 
 
-def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options) -> Rows:
+def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options, goal: str = "time") -> Rows:
     """Evaluate every strategy of every block, blocks of one layout together.
 
     The rows come in the order of the blocks' layouts, then of the blocks. Raises as `estimate.estimate`.
@@ -227,5 +262,5 @@ def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Op
         together = max(1, _MOST_SLOTS // widest)
         for start in range(0, len(indices), together):
             some = indices[start : start + together]
-            parts.append(solve(table, [blocks[i] for i in some], some, limits, options))
+            parts.append(solve(table, [blocks[i] for i in some], some, limits, options, goal))
     return join(parts)

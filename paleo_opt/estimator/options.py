@@ -1,0 +1,85 @@
+"""How to estimate: the model, its constants, and the terms on which hardware is had and run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paleo_opt.errors import SpecError, nearest
+from paleo_opt.estimator.energy import PowerModel
+from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES
+from paleo_opt.estimator.prices import NodePrice, node_price
+from paleo_opt.estimator.reliability import Operations
+from paleo_opt.hardware.cluster import PRICINGS, Cluster
+from paleo_opt.hardware.device import Device
+
+#: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
+#: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
+#: convnet-benchmarks, cnn-benchmarks, tf_cnn_benchmarks and FireCaffe on nine devices (quartiles 0.30 to 0.75). Tensor
+#: cores: 102 MLPerf Training ResNet-50 results (v0.7 to v2.1) on up to 64 A100 or V100 (quartiles 0.60 to 0.70; tuned
+#: code, so an upper end); tf32, fp8 and fp4 are assumed to attain the same share.
+DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8": 0.65, "fp4": 0.65}
+#: Likewise for links. An assumption: NCCL attains 0.8 to 1.0 of a link on messages of a gigabyte (published nccl-tests
+#: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
+DEFAULT_PPP_COMM = 0.8
+MODELS = ("paleo",)
+#: Entries of a `Memo`'s table at most.
+_LARGEST_TABLE = 2**24
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to estimate: the model and its constants.
+
+    Attributes:
+        model: ``paleo``, the additive model of 2017.
+        ppp_comp: Platform percent of peak of computation (0 to 1]; None takes the device's, else `DEFAULT_PPP_COMP`.
+        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's, else `DEFAULT_PPP_COMM`.
+        pipelined: Whether memory traffic hides behind arithmetic.
+        workspace_limit: Bytes a convolution algorithm may use beside its operands.
+        training: False for inference: the forward pass only.
+        optimizer: Overrides the network's job.
+        memory_reserve: Bytes of a device's memory that the platform keeps.
+        pricing: One of `PRICINGS`: the terms on which nodes are had.
+        operations: What running adds to the ideal time and money; `reliability.IDEAL` for nothing.
+        power: What devices, nodes and buildings draw.
+    """
+
+    model: str = "paleo"
+    ppp_comp: float | None = None
+    ppp_comm: float | None = None
+    pipelined: bool = False
+    workspace_limit: float = 2.0**30
+    training: bool = True
+    optimizer: str | None = None
+    memory_reserve: float = DEFAULT_RESERVE
+    pricing: str = "on_demand"
+    operations: Operations = field(default_factory=Operations)
+    power: PowerModel = field(default_factory=PowerModel)
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise SpecError(f"model {self.model!r}{nearest(self.model, MODELS)}")
+        for name in ("ppp_comp", "ppp_comm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise SpecError(f"{name} is {value}; expected above 0 and at most 1")
+        if self.pricing not in PRICINGS:
+            raise SpecError(f"pricing {self.pricing!r}{nearest(self.pricing, PRICINGS)}")
+        if self.optimizer is not None and self.optimizer not in OPTIMIZER_STATES:
+            raise SpecError(f"optimizer {self.optimizer!r}{nearest(self.optimizer, OPTIMIZER_STATES)}")
+
+    def device_ppp(self, device: Device, precision: str) -> float:
+        """The platform percent of peak that holds for ``device``."""
+        if self.ppp_comp is not None:
+            return self.ppp_comp
+        return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
+
+    def node_price(self, cluster: Cluster) -> NodePrice | None:
+        """The price of a node of ``cluster`` on the terms of ``pricing``; None where not known."""
+        return node_price(cluster, self.pricing, self.power)
+
+    def cluster_ppp(self, cluster: Cluster) -> float:
+        """The platform percent of peak that holds for the links of ``cluster``."""
+        if self.ppp_comm is not None:
+            return self.ppp_comm
+        return DEFAULT_PPP_COMM if cluster.ppp_comm is None else cluster.ppp_comm
