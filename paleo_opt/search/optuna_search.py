@@ -32,6 +32,7 @@ TRIALS = 100
 _NOTHING_FITS = 1e30
 #: Figures closer than this are one: sums over layers are rounded in another order for one row than for many.
 _SAME = 1e-9
+_FEW, _MANY = "few enough to try each", "too many to try each"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class SearchSummary:
 
     Attributes:
         sampler: ``enumeration``, ``TPE``, or ``none`` where there was no study.
-        reason: Why that one, in a few words.
+        reason: Why that one, in a few words, and how many of the first trials are heuristics rather than the sampler's.
         seed: Of the sampler.
         trials: Run.
         planned: Most that would have run.
@@ -93,9 +94,7 @@ class _Trials:
             else:
                 block = replace(self.blocks[index], gpus=self.blocks[index].gpus[first:last])
                 problem = self.problem
-                found = solve_block(
-                    problem.table, block, index, problem.budgets.limits, problem.options, problem.goal
-                )
+                found = solve_block(problem.table, block, index, problem.budgets.limits, problem.options, problem.goal)
             self.solved[key] = found
         return self.solved[key]
 
@@ -164,6 +163,8 @@ def search(
     outer = OuterSpace.of(problem, blocks, strategies)
     objective = _Trials(problem, blocks, outer, swept)
     few = outer.distinct <= trials
+    polish = trials // 4
+    heuristics = outer.heuristics()[: trials - polish]
     with _quiet():
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
         study = optuna.create_study(direction="minimize", sampler=sampler)
@@ -178,15 +179,15 @@ def search(
         if few:
             run(outer.distinct, outer.every())
         else:
-            polish = trials // 4
-            run(trials - polish, outer.heuristics()[: trials - polish])
+            run(trials - polish, heuristics)
             run(polish, outer.beside(objective.best(3), objective.seen)[:polish])
     found = objective.best(1)
     best = objective.feasible[found[0]] if found else None
     gap = None if swept is None or best is None else max(0.0, best / objective.optimum - 1.0)
     summary = SearchSummary(
         sampler="enumeration" if few else "TPE",
-        reason=outer.in_words() + (", few enough to try each" if few else f", more than {trials:,} trials can try"),
+        reason=f"{outer.in_words()}, "
+        + (_FEW if few else f"{_MANY}; the first {len(heuristics)} trials are heuristics"),
         seed=seed,
         trials=len(objective.seen),
         planned=min(trials, outer.distinct),
