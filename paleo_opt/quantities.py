@@ -41,7 +41,8 @@ _EXAMPLES = {
     "gpus": "64gpus",
 }  # fmt: skip
 
-_LONGEST = 60
+#: Characters of a quantity at most, so that a message about one stays short.
+_LONGEST = 100
 # A comma parts thousands and nothing else: 1,5h is no number, rather than fifteen hours. Every part of the pattern
 # starts where the one before cannot go on, so that no text is tried in more than one way.
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)"
@@ -50,9 +51,10 @@ _QUANTITY = re.compile(rf"(\$?)\s*({_NUMBER})\s*((?:[^\s\d.,_]\S*)?)", re.ASCII)
 
 
 def _split(text: str) -> tuple[float, str]:
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is None:
-        raise SpecError(f"{text!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h")
+        start = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+        raise SpecError(f"{start!r} is not a quantity; expected a number with a unit, such as 64gpus, $5000 or 36h")
     dollar, number, unit = match.groups()
     if dollar and unit.startswith("/"):
         unit, dollar = dollar + unit, ""  # $0.10/kWh
@@ -112,7 +114,7 @@ def parse_count(text: str) -> tuple[float, str]:
     Raises:
         SpecError: not a finite number.
     """
-    match = _COUNT.fullmatch(text)
+    match = _COUNT.fullmatch(text) if len(text) <= _LONGEST else None
     value = float(match[1].replace("_", "").replace(",", "")) if match else math.nan
     if match is None or not math.isfinite(value):
         raise SpecError(f"{text[:60]!r} is not a count; expected a number, such as 300M or 1.28e6")
