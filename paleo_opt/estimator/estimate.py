@@ -304,13 +304,11 @@ def estimate(
     checkpoint_bytes = 4.0 * parameters * (1 + OPTIMIZER_STATES[optimizer])
     known_slowdowns = None
     if memos:
-        at, of_gpus = np.broadcast_arrays(place, strategies.gpus)
-        known_slowdowns = memos.slowdowns.gather(
-            count,
-            at.reshape(-1),
-            of_gpus.reshape(-1),
-            lambda at, gpus: _slowdowns(places, at, gpus, checkpoint_bytes, options.operations),
-        ).reshape(2, *at.shape)
+
+        def slowdowns(at: Integers, gpus: Floats) -> Floats:
+            return _slowdowns(places, at, gpus, checkpoint_bytes, options.operations)
+
+        known_slowdowns = _evaluate(count, place, strategies.gpus, slowdowns, memos.slowdowns)
     samples = None
     if job is not None:
         growth = 1.0 if job.critical_batch is None else 1.0 + strategies.global_batch / job.critical_batch

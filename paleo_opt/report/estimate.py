@@ -185,6 +185,7 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
         f"{samples / 1e6:,.4g} M samples of {job.dataset} to {job.target}"
     )
     lines = terminal.wrapped(text, room, "    ", "  ")
+    lines += _expected_lines(figures, room)
     price = answer.options.node_price(strategy.cluster)
     if price is not None:
         lines += terminal.wrapped(
@@ -195,6 +196,22 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
             "  ",
         )
     return lines
+
+
+def _expected_lines(figures: dict[str, Any], room: int) -> list[str]:
+    """What the expected time adds to the ideal, where a reader would see the difference."""
+    ideal, running, total = (
+        figures[f"{name}_s"] for name in ("ideal_time_to_target", "running_time", "time_to_target")
+    )
+    parts = []
+    if running > ideal * 1.0005:
+        more = percent(running / ideal - 1.0)
+        parts.append(f"{more} more than the ideal {quantities.format_time(ideal)}: stragglers, checkpoints, failures")
+    if total > running:
+        parts.append(f"{quantities.format_time(total - running)} waiting for the nodes")
+    if figures["carbon_kg"] == figures["carbon_kg"]:
+        parts.append(f"{figures['carbon_kg']:,.3g} kg CO2")
+    return terminal.wrapped(" · ".join(parts), room, "    ", "  ") if parts else []
 
 
 def _notes(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:

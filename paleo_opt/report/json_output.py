@@ -44,14 +44,27 @@ def estimate_json(estimates: Estimates, index: int = 0, training: bool = True) -
     def at(values: Any) -> float:
         return float(np.broadcast_to(values, shape)[where])
 
-    target = dict.fromkeys(("steps", "samples_to_target", "time_to_target_s", "cost_usd", "energy_kwh"))
+    names = (
+        "steps",
+        "samples_to_target",
+        "ideal_time_to_target_s",
+        "running_time_s",
+        "time_to_target_s",
+        "cost_usd",
+        "energy_kwh",
+        "carbon_kg",
+    )
+    target = dict.fromkeys(names)
     if training and estimates.samples is not None:
         figures = (
             estimates.steps,
             estimates.samples,
+            estimates.ideal_time_to_target_s,
+            estimates.running_time_s,
             estimates.time_to_target_s,
             estimates.cost_usd,
             estimates.energy_kwh,
+            estimates.carbon_kg,
         )
         target = dict(zip(target, map(at, figures), strict=True))
     memory = estimates.memory
