@@ -63,7 +63,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert catalog.find("net", "mine.yaml") == Path("mine.yaml")
     assert catalog.find("net", f".{os.sep}mine.yaml") == Path("mine.yaml")
-    with pytest.raises(SpecError, match="other.yaml: no such file"):
+    with pytest.raises(SpecError, match=r"other\.yaml: no such file"):
         catalog.find("net", "other.yaml")
     with pytest.raises(SpecError, match="no such file"):
         catalog.find("net", str(tmp_path) + os.sep)
