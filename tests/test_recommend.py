@@ -65,13 +65,31 @@ def test_the_best_of_every_strategy(texts: tuple[str, ...], goal: str | None) ->
         assert end.figure(of) == pytest.approx(min(k.figure(of) for k in feasible), rel=1e-12)
 
 
-@pytest.mark.parametrize("texts", [("16gpus",), ("8gpus", "$2"), ("0.6kWh",)])
-def test_the_front_is_exact(texts: tuple[str, ...]) -> None:
+def test_the_most_frugal_of_a_row_is_not_always_its_fastest() -> None:
+    """Else what is tested about energy would say nothing."""
+    by_row: dict[tuple[str, str, int, int], list[Known]] = {}
+    for k in every_strategy():
+        s = k.strategy
+        by_row.setdefault((s.cluster.name, s.split, s.tensor, s.gpus), []).append(k)
+    assert any(min(r, key=lambda k: k.time_s) is not min(r, key=lambda k: k.energy_kwh) for r in by_row.values())
+
+
+@pytest.mark.parametrize(
+    ("texts", "goal"),
+    [
+        (("16gpus",), None),
+        (("8gpus", "$2"), None),
+        (("0.6kWh",), None),
+        (("16gpus",), "energy"),
+        (("2h", "0.5kWh"), "energy"),
+    ],
+)
+def test_the_front_is_exact(texts: tuple[str, ...], goal: str | None) -> None:
     budgets = parse_budgets(texts)
     most = budgets.gpus or 16
     points = [(k.time_s, k.cost_usd) for k in every_strategy() if kept(k, budgets) and k.strategy.gpus <= most]
     expected = sorted({p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)})
-    found = answer(*texts)
+    found = answer(*texts, minimize=goal)
     assert found.against == "cost_usd"
     # Points within rounding of one another may be on one front and not on the other.
     assert np.allclose([(c.time_s, c.cost_usd) for c in found.front], merged(expected), rtol=1e-9)
@@ -338,6 +356,29 @@ def test_budgets_that_exclude_one_another() -> None:
     nearest = error.nearest
     assert max(nearest.cost_usd, nearest.time_s / 480.0) == pytest.approx(excess, rel=1e-12)
     assert str(error).splitlines()[0] == "no strategy keeps to 8 min and $1 at once"
+
+
+def test_no_energy_is_enough() -> None:
+    fitting = [k for k in every_strategy() if k.fits]
+    for goal in ("time", "cost", "energy"):
+        with pytest.raises(NothingFeasibleError) as caught:
+            answer("0.25kWh", "10min", minimize=goal)
+        error = caught.value
+        assert error.binding == "energy_kwh"
+        least = min(k.energy_kwh for k in fitting)
+        assert f"the most frugal takes {1000 * least:.3g} Wh" in str(error)
+        needed = {item.budget: item.needed for item in error.relaxations}
+        quick = min(k.energy_kwh for k in fitting if k.time_s <= 600.0)
+        assert needed == {"energy_kwh": pytest.approx(quick, rel=1e-12)}
+
+
+def test_what_a_tenth_more_energy_buys() -> None:
+    energy = answer("16gpus").recommended.energy_kwh
+    found = answer(f"{energy * 0.95:.6f}kWh")
+    best = min(k.time_s for k in every_strategy() if k.fits and k.energy_kwh <= energy * 0.95 * 1.1)
+    beyond = step(found, "energy_kwh")
+    assert beyond.choice.time_s == pytest.approx(best, rel=1e-12)
+    assert beyond.needed == pytest.approx(beyond.choice.energy_kwh)
 
 
 def test_more_gpus_would_do() -> None:

@@ -1,7 +1,7 @@
 """What limits a recommendation, and what one step more of each limit would buy.
 
-A limit binds where relaxing it improves what is minimized. Budgets of time, money and energy are relaxed over the rows
-that were evaluated anyway; the budget of GPUs, the largest global batch and the memory by a few strategies beyond them.
+A limit binds where relaxing it improves what is minimized. Budgets of time and money are relaxed over the rows that
+were evaluated anyway; the budget of GPUs, the largest global batch and the memory by a few strategies beyond them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.strategy import Strategies
 from paleo_opt.search.blocks import Block, gpu_counts
 from paleo_opt.search.budgets import LIMITED, figure, ranked, within
 from paleo_opt.search.problem import Choice, SearchProblem, count_strategies
-from paleo_opt.search.sweep import Rows, sweep
+from paleo_opt.search.sweep import Limits, Rows, sweep
 
 #: A step of a budget of money, time or energy.
 _STEP = 0.1
@@ -94,11 +95,11 @@ def _next_batch(problem: SearchProblem, recommended: Choice) -> Step | None:
     return _step("global_batch", limit, found.strategy.global_batch, found, recommended)
 
 
-def _best(problem: SearchProblem, blocks: Sequence[Block]) -> Choice | None:
-    """The best feasible strategy of some blocks."""
+def _best(problem: SearchProblem, blocks: Sequence[Block], limits: Limits | None = None) -> Choice | None:
+    """The best strategy of some blocks within the budgets, or within other limits."""
     if not blocks or count_strategies(blocks) > _MOST:
         return None
-    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options, problem.goal)
+    rows = sweep(problem.table, blocks, limits or problem.budgets.limits, problem.options, problem.goal)
     order = ranked(rows, blocks, problem.goal, rows.feasible > 0)
     return Choice(problem, rows.strategy(blocks, int(order[0]))) if order.size else None
 
@@ -110,6 +111,11 @@ def _next_budget(
     limit = getattr(problem.budgets, name)
     if limit is None:
         return None
+    if problem.by_energy:
+        # A row's best follows from the limits then, so rows of other limits have to be evaluated.
+        wider = replace(problem.budgets.limits, **{name: limit * (1.0 + _STEP)})
+        found = _best(problem, blocks, wider)
+        return None if found is None else _step(name, limit, found.figure(LIMITED[name]), found, recommended)
     others = within(rows, replace(problem.budgets.limits, **{name: np.inf}))
     better = others & (figure(rows, problem.goal) < recommended.figure() * (1.0 - _LEAST_GAIN))
     needed = figure(rows, LIMITED[name])
@@ -153,14 +159,18 @@ def _next_memory(problem: SearchProblem, recommended: Choice) -> Step | None:
         place=np.zeros(plans[1].shape, dtype=np.int64),
     )
     estimates = estimate(problem.table, mesh, problem.options)
-    time = np.broadcast_to(estimates.time_to_target_s, mesh.shape).reshape(-1)
-    memory = np.broadcast_to(estimates.memory_bytes, mesh.shape).reshape(-1)
-    capacity = block.cluster.device.memory
-    # All on the same GPUs: the better in time is the better in money and energy.
-    better = (memory > capacity) & (time < recommended.time_s * (1.0 - _LEAST_GAIN))
+    capacity, limits = block.cluster.device.memory, problem.budgets.limits
+
+    def column(values: Floats) -> Floats:
+        return np.broadcast_to(values, mesh.shape).reshape(-1)
+
+    time, cost, energy = (column(v) for v in (estimates.time_to_target_s, estimates.cost_usd, estimates.energy_kwh))
+    figures, memory = {"time": time, "cost": cost, "energy": energy}[problem.goal], column(estimates.memory_bytes)
+    better = (memory > capacity) & (figures < recommended.figure() * (1.0 - _LEAST_GAIN))
+    better &= ~(time > limits.time_s) & ~(cost > limits.cost_usd) & ~(energy > limits.energy_kwh)
     if not better.any():
         return None
-    row = int(np.lexsort((time, np.where(better, memory, np.inf)))[0])
+    row = int(np.lexsort((figures, np.where(better, memory, np.inf)))[0])
     choice = Choice(problem, mesh.row(row))
     return _step("memory_bytes", capacity, choice.memory_bytes, choice, recommended)
 

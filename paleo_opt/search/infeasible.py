@@ -13,7 +13,7 @@ from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import LIMITED, Budgets, budget_text, figure, ranked, within
 from paleo_opt.search.problem import MOST_SWEPT, Choice, SearchProblem, count_strategies
-from paleo_opt.search.sweep import Rows, sweep
+from paleo_opt.search.sweep import Limits, Rows, sweep
 
 _NO_LIMIT = 2**62
 
@@ -79,12 +79,20 @@ def nothing_feasible(
         return NothingFeasibleError(message + _unproved(proved), problem, "memory", *counts, nearest)
     budgets = problem.budgets
     given = [name for name in LIMITED if getattr(budgets, name) is not None]
-    figures = {name: figure(rows, LIMITED[name]) for name in given}
-    excess = np.max([figures[name] / getattr(budgets, name) for name in given], axis=0)
+    excess = np.max([figure(rows, LIMITED[name]) / getattr(budgets, name) for name in given], axis=0)
     nearest = _choice(problem, blocks, rows, int(excess.argmin()))
-    least = {name: _choice(problem, blocks, rows, int(figures[name].argmin())) for name in given}
-    impossible = {name: choice for name, choice in least.items() if float(figures[name].min()) > getattr(budgets, name)}
-    relaxations = [*_relaxed(problem, blocks, rows, given), *(_more_gpus(problem) if proved else [])]
+    least = {name: _least(problem, blocks, rows, name, Limits(), proved) for name in given}
+    impossible = {
+        name: choice
+        for name, choice in least.items()
+        if choice is not None and choice.figure(LIMITED[name]) > getattr(budgets, name)
+    }
+    relaxations = []
+    for name in given:
+        found = _least(problem, blocks, rows, name, replace(budgets.limits, **{name: np.inf}), proved)
+        if found is not None:
+            relaxations.append(Relaxation(name, found.figure(LIMITED[name]), found))
+    relaxations += _more_gpus(problem) if proved else []
     message = _message(budgets, given, impossible, relaxations) + _unproved(proved)
     binding = next(iter(impossible), "budgets")
     return NothingFeasibleError(message, problem, binding, *counts, nearest, relaxations)
@@ -125,17 +133,16 @@ def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, 
     return Choice(problem, strategy), message
 
 
-def _relaxed(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, given: Sequence[str]) -> list[Relaxation]:
-    """For each budget, its least size that makes something feasible while the others hold."""
-    relaxations = []
-    limits = problem.budgets.limits
-    for name in given:
-        allowed = within(rows, replace(limits, **{name: np.inf}))
-        if allowed.any():
-            best = int(ranked(rows, blocks, LIMITED[name], allowed)[0])
-            choice = _choice(problem, blocks, rows, best)
-            relaxations.append(Relaxation(name, choice.figure(LIMITED[name]), choice))
-    return relaxations
+def _least(
+    problem: SearchProblem, blocks: Sequence[Block], rows: Rows, name: str, limits: Limits, proved: bool
+) -> Choice | None:
+    """The strategy within ``limits`` that takes least of one budget; None where none is within them."""
+    goal = LIMITED[name]
+    if proved and (problem.by_energy or goal == "energy"):
+        # The best of a row was chosen by other limits or another figure.
+        rows = sweep(problem.table, blocks, limits, problem.options, goal)
+    order = ranked(rows, blocks, goal, within(rows, limits))
+    return _choice(problem, blocks, rows, int(order[0])) if order.size else None
 
 
 def _more_gpus(problem: SearchProblem) -> list[Relaxation]:
@@ -146,7 +153,7 @@ def _more_gpus(problem: SearchProblem) -> list[Relaxation]:
     blocks = problem.blocks(most_gpus=largest)
     if count_strategies(blocks) > MOST_SWEPT:
         return []
-    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
+    rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options, problem.goal)
     feasible = rows.feasible > 0
     if not feasible.any():
         return []

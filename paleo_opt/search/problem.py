@@ -119,6 +119,11 @@ class SearchProblem:
     notes: tuple[str, ...] = ()
 
     @property
+    def by_energy(self) -> bool:
+        """Whether energy is minimized or limited; else the fastest strategy of a row is its best in all that counts."""
+        return self.goal == "energy" or self.budgets.energy_kwh is not None
+
+    @property
     def priced(self) -> bool:
         """Whether any cluster has a price."""
         return any(self.options.node_price(cluster) is not None for cluster in self.clusters)
@@ -306,9 +311,7 @@ def _with_figures(
         "published power": goal == "energy" or budgets.energy_kwh is not None,
     }
     for what in (name for name, is_asked in asked.items() if is_asked):
-        without = [
-            c.name for c in clusters if (options.node_price(c) if what == "price" else c.device.power) is None
-        ]
+        without = [c.name for c in clusters if (options.node_price(c) if what == "price" else c.device.power) is None]
         if not without:
             continue
         names = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")

@@ -211,28 +211,33 @@ def _answer(
     top: int,
 ) -> Recommendation:
     """Put together what follows from the rows."""
+    order = ranked(rows, blocks, problem.goal, rows.feasible > 0)
+    recommended = Choice(problem, rows.strategy(blocks, int(order[0])))
+    alternatives = [Choice(problem, rows.strategy(blocks, row)) for row in _runners_up(rows, blocks, order, top)]
+    # The front is of the fastest strategy of each row, which within a row is the cheapest, not the most frugal.
+    fast = rows
+    if problem.goal == "energy" and certificate.optimal:
+        fast = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
 
     def choice(row: int) -> Choice:
-        return Choice(problem, rows.strategy(blocks, row))
+        return Choice(problem, fast.strategy(blocks, row))
 
-    feasible = rows.feasible > 0
-    order = ranked(rows, blocks, problem.goal, feasible)
-    recommended = choice(int(order[0]))
-    times = np.where(feasible, rows.time_s, np.inf)
-    costs = np.where(feasible, figure(rows, "cost"), np.inf)
+    feasible = fast.feasible > 0
+    times = np.where(feasible, fast.time_s, np.inf)
+    costs = np.where(feasible, figure(fast, "cost"), np.inf)
     priced = bool(np.isfinite(costs).any())
-    other = costs if priced else rows.gpus.astype(float)
+    other = costs if priced else fast.gpus.astype(float)
     front = pareto_front(times, other)
     bend = knee(times[front], other[front])
     return Recommendation(
         problem=problem,
         recommended=recommended,
-        alternatives=tuple(choice(row) for row in _runners_up(rows, blocks, order, top)),
+        alternatives=tuple(alternatives),
         front=tuple(choice(int(row)) for row in front),
         against="cost_usd" if priced else "gpus",
         knee=None if bend is None else choice(int(front[bend])),
-        cheapest=choice(int(ranked(rows, blocks, "cost", feasible)[0])) if priced else None,
-        fastest=choice(int(ranked(rows, blocks, "time", feasible)[0])),
+        cheapest=choice(int(ranked(fast, blocks, "cost", feasible)[0])) if priced else None,
+        fastest=choice(int(ranked(fast, blocks, "time", feasible)[0])),
         certificate=certificate,
         search=study,
         steps=tuple(next_steps(problem, blocks, rows, recommended)),
