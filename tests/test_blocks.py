@@ -68,7 +68,8 @@ def test_gpu_counts_are_divisors_of_a_node_then_whole_nodes():
     counts = gpu_counts(SPACE, CLUSTER, 200)
     assert counts[:4] == [1, 2, 4, 8]
     assert counts[4:19] == [8 * nodes for nodes in range(2, 17)]
-    assert counts[19:] == [144, 160, 176, 192]  # beyond 16 nodes every second one: eight in each doubling
+    assert counts[19:-1] == [144, 160, 176, 192]  # beyond 16 nodes every second one: eight in each doubling
+    assert counts[-1] == 200  # and the whole budget
 
 
 def test_gpu_counts_stop_at_the_budget_and_at_the_size_of_the_cluster():

@@ -95,7 +95,8 @@ class Block:
 def gpu_counts(space: SearchSpace, cluster: Cluster, most: int) -> list[int]:
     """The numbers of GPUs of ``cluster`` to consider, ascending, none above ``most`` or than there are.
 
-    Inside the first node its divisors; then whole nodes: all up to ``nodes_per_octave``, and as many in each doubling.
+    Inside the first node its divisors; then whole nodes: all up to ``nodes_per_octave``, as many in each doubling, and
+    the most there can be.
     """
     if cluster.max_devices is not None:
         most = min(most, cluster.max_devices)
@@ -109,7 +110,9 @@ def gpu_counts(space: SearchSpace, cluster: Cluster, most: int) -> list[int]:
         if nodes >= space.nodes_per_octave * step * 2:
             step *= 2
         nodes += step - nodes % step if nodes % step else step
-    return [count for count in counts if count <= most]
+    counts = [count for count in counts if count <= most]
+    largest = most // per_node * per_node
+    return counts if not counts or counts[-1] >= largest else [*counts, largest]
 
 
 def make_blocks(
@@ -129,7 +132,8 @@ def make_blocks(
     layouts += [
         (split, tensor) for split in space.split if split != "data" and split in table.splits for tensor in space.tensor
     ]
-    micro_batch, accumulation = np.array(space.micro_batch), np.array(space.accumulation)
+    micro_batch = np.array([size for size in space.micro_batch if size <= batch_limit], dtype=np.int64)
+    accumulation = np.array(space.accumulation)
     global_batch = np.array(space.global_batch, dtype=np.int64)
     for cluster in clusters:
         counts = np.array(gpu_counts(space, cluster, most_gpus), dtype=np.int64)
