@@ -37,6 +37,7 @@ def test_the_paper_tables_print() -> None:
     assert max(map(len, lines)) <= 100
     assert [line.split(" · ")[0] for line in lines if line.startswith("Table")] == [f"Table {n}" for n in "2345"]
     (row,) = [line for line in lines if line.startswith("128 workers · batch 1024 · speedup")]
+    assert run.stdout in (EXAMPLES.parent / "docs" / "paper.md").read_text(encoding="utf-8")
     assert row.split("[1]")[1].split()[:5] == ["39", "51.6", "+32%", "51.64", "+32%"]
 
 
