@@ -22,8 +22,6 @@ DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8
 #: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
 DEFAULT_PPP_COMM = 0.8
 MODELS = ("paleo",)
-#: Entries of a `Memo`'s table at most.
-_LARGEST_TABLE = 2**24
 
 
 @dataclass(frozen=True)
