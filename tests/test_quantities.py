@@ -230,4 +230,4 @@ def test_printed_times_are_near(seconds: float) -> None:
     """What is printed, read back part by part, is within a percent or half a minute of what it was."""
     parts = format_time(seconds).replace(",", "").split()
     read = sum(parse(number + unit, "time") for number, unit in zip(parts[::2], parts[1::2], strict=True))
-    assert read == pytest.approx(seconds, rel=1e-2)
+    assert read == pytest.approx(seconds, rel=1e-2, abs=30.0 if seconds > 99 else 0.0)
