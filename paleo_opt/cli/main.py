@@ -123,9 +123,10 @@ def _run(args: argparse.Namespace) -> int:
     except InfeasibleError as error:
         from paleo_opt.report.json_output import dump
         from paleo_opt.report.recommendation import infeasible_json
-        from paleo_opt.report.terminal import emit
+        from paleo_opt.report.terminal import emit, width, wrapped
 
-        emit(dump(infeasible_json(error)) if args.json else str(error))
+        lines = [part for line in str(error).splitlines() for part in wrapped(line, width(), "  ")]
+        emit(dump(infeasible_json(error)) if args.json else "\n".join(lines))
         return INFEASIBLE
     return code
 

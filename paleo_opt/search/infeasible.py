@@ -229,8 +229,8 @@ def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:
             _refuse_global_batch(space.global_batch[-1], anything)
     unlimited = problem.blocks(most_gpus=space.largest, batch_limit=_NO_LIMIT)
     if not unlimited:
-        least = min(space.tensor or (1,))
-        raise InfeasibleError(f"no cluster has a number of GPUs that the space allows and {least} divides")
+        divided = "" if "data" in space.split or not space.tensor else f" and {min(space.tensor)} divides"
+        raise InfeasibleError(f"no cluster has a number of GPUs that the space allows{divided}")
     smallest = min(int(block.gpus[0]) for block in unlimited)
     if smallest > problem.most_gpus:
         raise InfeasibleError(
