@@ -61,12 +61,13 @@ def device_memory(
     """
     count = layout.replicated_parameters + layout.divided_parameters / layout.tensor
     weights = np.asarray(weight_bytes)
-    states = OPTIMIZER_STATES[optimizer] + np.where(weights < 4, 1, 0)
+    parameters = np.asarray(count * weights)
+    states = OPTIMIZER_STATES[optimizer] + (weights < 4)
     kept = layout.activations if training else layout.largest_activation
     return Memory(
-        parameters=count * weights,
-        gradients=count * weights * training,
-        optimizer=count * 4.0 * states * training,
+        parameters=parameters,
+        gradients=parameters * training,
+        optimizer=np.asarray(count * 4.0 * training * states, dtype=np.float64),
         activations=kept * weights * micro_batch,
         workspace=workspace * element_bytes,
         reserve=np.asarray(reserve),
