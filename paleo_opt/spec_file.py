@@ -281,6 +281,11 @@ def as_integer(minimum: int = 0, maximum: int = 10**15) -> Callable[[yaml.Node],
     return lambda node: _integer(node, minimum, maximum)
 
 
+def as_number(minimum: float = 0.0, maximum: float = 1e30) -> Callable[[yaml.Node], float]:
+    """A converter for `Fields.sequence`: numbers within the bounds."""
+    return lambda node: _number(node, minimum, maximum)
+
+
 def read_spec(path: Path, overrides: Mapping[str, str] | None = None, file: str = "") -> Fields:
     """The top mapping of a YAML file, the fields named in ``overrides`` replaced (see `yaml_nodes.override`).
 

@@ -50,10 +50,10 @@ class TestJson:
         step = FORWARD + BACKWARD + UPDATE + TREE
         assert estimate["step_time_s"] == pytest.approx(step, rel=1e-6)
         assert estimate["samples_per_s"] == pytest.approx(2048 / step, rel=1e-6)
-        # 90 epochs of ImageNet in batches of 2,048.
-        assert estimate["steps"] == math.ceil(90 * 1_281_167 / 2048)
+        # 90 epochs of ImageNet at small batches, and 0.7% more at 2,048.
+        assert estimate["steps"] == math.ceil(90 * 1_281_167 * (1 + 2048 / 294_000) / 2048)
         # What running adds to the ideal time, checkpoints and failures, is little on four devices.
-        assert 1 <= estimate["time_to_target_s"] / (56_302 * step) < 1.01
+        assert 1 <= estimate["time_to_target_s"] / (56_694 * step) < 1.01
 
     def test_has_every_field_of_the_contract(self, run: Runner) -> None:
         answer = run("estimate", *PALEO_RUN, "--json").json

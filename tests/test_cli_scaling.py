@@ -127,7 +127,7 @@ class TestText:
         text = run.text(*WEAK, "--collective", "one_to_all", "--collective", "tree_all_reduce")
         assert "\none_to_all\nworkers" in text
         assert "\ntree_all_reduce\nworkers" in text
-        assert re.search(r"^ +128 +65,536 +29.5 s +96% +2,225 +4.64 +3.6% +14 h \d+ min", text, re.MULTILINE)
+        assert re.search(r"^ +128 +65,536 +29.5 s +96% +2,225 +4.64 +3.6% +17 h \d+ min", text, re.MULTILINE)
 
     def test_columns_without_news_are_dropped(self, run: Runner) -> None:
         heading = next(line for line in run.text(*WEAK).splitlines() if line.startswith("workers"))

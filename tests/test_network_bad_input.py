@@ -370,14 +370,14 @@ FILES: dict[str, tuple[str, str, Expected]] = {
         "input: [8, 8, 3]\n"
         "job: {dataset: x, dataset_samples: 1, optimizer: sgd, max_global_batch: 1, target: t, sources: [s]}",
         f"a: {CONV}",
-        [(3, "job", "neither is given")],
+        [(3, "job", "points; none is given")],
     ),
     "a job with two lengths": (
         "input: [8, 8, 3]\n"
         "job: {dataset: x, dataset_samples: 1, optimizer: sgd, max_global_batch: 1, target: t, sources: [s],\n"
         "      epochs: 1, samples_to_target: 1}",
         f"a: {CONV}",
-        [(3, "job", "both are given")],
+        [(3, "job", "epochs and samples_to_target are given")],
     ),
     "a job that is nothing": ("input: [8, 8, 3]\njob:", f"a: {CONV}", [(3, "job", "is empty; expected a mapping")]),
 }

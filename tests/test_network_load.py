@@ -340,8 +340,9 @@ def test_the_job(tmp_path: Path, length: str, samples: float) -> None:
     assert job is not None
     assert job.samples_to_target == samples
     assert (job.dataset, job.dataset_samples, job.optimizer) == ("ImageNet-1k", 1000, "momentum")
-    assert (job.max_global_batch, job.critical_batch, job.target) == (8192, None, "75.9% top-1")
-    assert job.sources == ("a paper",)
+    assert (job.max_global_batch, job.target) == (8192, "75.9% top-1")
+    assert (job.critical_batch, job.law_source) == (max(1.0, samples / 2000), "assumed")
+    assert job.sources[0] == "a paper" and "assumed" in job.sources[1]
 
 
 def test_a_network_may_have_no_job(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.collectives import all_reduce
 from paleo_opt.estimator.compute import Rates, update_time
+from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.energy import computing_watts, waiting_watts
 from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
@@ -309,10 +310,6 @@ def estimate(
             return _slowdowns(places, at, gpus, checkpoint_bytes, options.operations)
 
         known_slowdowns = _evaluate(count, place, strategies.gpus, slowdowns, memos.slowdowns)
-    samples = None
-    if job is not None:
-        growth = 1.0 if job.critical_batch is None else 1.0 + strategies.global_batch / job.critical_batch
-        samples = np.asarray(job.samples_to_target * growth)
     return Estimates(
         strategies=strategies,
         forward_time_s=forward_time,
@@ -330,7 +327,7 @@ def estimate(
             training=options.training,
             reserve=options.memory_reserve,
         ),
-        samples=samples,
+        samples=None if job is None else job_samples(job, strategies.global_batch),
         flops_per_sample=layout.forward_flops * (3.0 if options.training else 1.0),
         places=places,
         options=options,

@@ -7,6 +7,7 @@ Shapes are per sample, without the batch: ``(height, width, channels)`` for imag
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,25 +138,42 @@ class TrainingJob:
     """What training the network to its target takes.
 
     Attributes:
-        dataset: Its name.
-        dataset_samples: Samples of one epoch.
+        dataset: Its name; empty where only an amount is given.
+        dataset_samples: Samples of one epoch; None where only an amount is given.
         optimizer: ``sgd``, ``momentum``, ``adam``, ``rmsprop`` or ``lars``; decides the optimizer state.
-        samples_to_target: Samples to the target quality at a small batch.
+        samples_to_target: Samples to the target quality at a small batch (S_min), or the fixed amount.
         max_global_batch: The largest global batch with which the target was reached.
-        critical_batch: B_crit of samples(B) = S_min (1 + B / B_crit), or None where no source gives it (samples then
-            do not depend on the batch).
+        critical_batch: B_crit of samples(B) = S_min (1 + (B / B_crit)^p)^(1/p), or None where the samples are a fixed
+            amount, whatever the batch (see `paleo_opt.estimator.convergence`).
         target: The quality reached, in words.
         sources: For every number, where it was published.
+        critical_batch_interval: That holds B_crit with 95%; None where there is no B_crit.
+        sharpness: p.
+        reference_batch: The batch at which the samples are known best; 0 for a small one.
+        samples_error: Relative standard error of the samples at the reference batch.
+        law_source: Where B_crit is from: ``fitted`` to points, ``cited``, ``assumed`` (the default) or ``given`` by the
+            user.
+        points: (global batch, samples) that the user's file gives and the law was fitted to.
     """
 
     dataset: str
-    dataset_samples: int
+    dataset_samples: int | None
     optimizer: str
     samples_to_target: float
     max_global_batch: int
     critical_batch: float | None
     target: str
     sources: tuple[str, ...]
+    critical_batch_interval: tuple[float, float] | None = None
+    sharpness: float = 1.0
+    reference_batch: float = 0.0
+    samples_error: float = 0.0
+    law_source: str = "given"
+    points: tuple[tuple[int, float], ...] = ()
+
+    def epochs(self, samples: float) -> float | None:
+        """``samples`` in epochs of the dataset, or None where its size is not known."""
+        return None if self.dataset_samples is None else samples / self.dataset_samples
 
 
 @dataclass(frozen=True)
@@ -190,6 +208,18 @@ class Network:
         """FLOPs of one sample's forward pass (convolutions, products and the cheap layers; a multiply-add is two)."""
         return sum(layer.forward_flops for layer in self.layers)
 
+    @cached_property
+    def tokens_per_sample(self) -> int | None:
+        """Steps of a sequence (tokens, characters, frames), or None where a sample is no sequence."""
+        return sequence_steps(self.input_shape, (layer.type for layer in self.layers))
+
     def layer(self, name: str) -> Layer:
         """The layer called ``name``; KeyError where there is none."""
         return {layer.name: layer for layer in self.layers}[name]
+
+
+def sequence_steps(input_shape: Shape, types: Iterable[str]) -> int | None:
+    """Steps of a sample of ``input_shape``, [steps, features], or [steps] where a layer is an Embedding; else None."""
+    if len(input_shape) == 2 or (len(input_shape) == 1 and "Embedding" in types):
+        return input_shape[0]
+    return None

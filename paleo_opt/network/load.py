@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from paleo_opt import catalog
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.network.blocks import INPUT, Entry, Expansion
-from paleo_opt.network.graph import Layer, Network, Shape, TrainingJob
+from paleo_opt.network.graph import Layer, Network, Shape, sequence_steps
+from paleo_opt.network.job import read_job
 from paleo_opt.network.layer_fields import FIELDS, MAX_VALUE, Values, read_values
 from paleo_opt.network.shapes import infer
-from paleo_opt.spec_file import Fields, as_integer, as_text, read_spec
+from paleo_opt.spec_file import Fields, as_integer, read_spec
 from paleo_opt.yaml_nodes import shown
 
-OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop", "lars")
 _NO_OVERRIDES: Mapping[str, str] = {}
 
 
@@ -46,7 +46,8 @@ def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES
     expansion = Expansion(_defaults(root))
     expansion.expand(root)
     job_fields = root.fields("job", None)
-    job = _job(job_fields) if job_fields is not None and job_fields.is_mapping else None
+    tokens = sequence_steps(input_shape, (entry.text.type for entry in expansion.entries))
+    job = read_job(job_fields, tokens) if job_fields is not None and job_fields.is_mapping else None
     root.finish()
 
     layers = _shaped(_in_order(expansion, root), input_shape, root)
@@ -73,33 +74,6 @@ def _defaults(root: Fields) -> dict[str, Values]:
         else:
             fields.problem(f"is no type of layer{nearest(kind[:100], FIELDS)}", kind)
     return found
-
-
-def _job(fields: Fields) -> TrainingJob:
-    dataset, target = fields.text("dataset"), fields.text("target")
-    dataset_samples = fields.integer("dataset_samples", minimum=1)
-    optimizer = fields.text("optimizer", choices=OPTIMIZERS)
-    epochs = fields.number("epochs", None, 1e-6, 1e6)
-    samples = fields.number("samples_to_target", None, 1.0, 1e18)
-    if ("epochs" in fields) == ("samples_to_target" in fields):
-        given = "both are" if "epochs" in fields else "neither is"
-        fields.problem(f"needs either epochs or samples_to_target; {given} given")
-    max_global_batch = fields.integer("max_global_batch", minimum=1, maximum=MAX_VALUE)
-    critical_batch = fields.number("critical_batch", None, 1.0, 1e12)
-    sources = fields.sequence("sources", as_text())
-    if "sources" in fields and not sources:
-        fields.problem("has none; expected at least one: where the numbers were published", "sources")
-    fields.finish()
-    return TrainingJob(
-        dataset=dataset,
-        dataset_samples=dataset_samples,
-        optimizer=optimizer,
-        samples_to_target=samples or (epochs or 1.0) * dataset_samples,
-        max_global_batch=max_global_batch,
-        critical_batch=critical_batch,
-        target=target,
-        sources=sources,
-    )
 
 
 def _in_order(expansion: Expansion, root: Fields) -> list[tuple[Entry, tuple[str, ...]]]:

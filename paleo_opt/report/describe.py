@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
 from paleo_opt.hardware.device import Device
-from paleo_opt.network.graph import Network
+from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.report import terminal
 from paleo_opt.report.terminal import Column, bold, percent, table
-from paleo_opt.report.units import price_text, shape_text, short_count
+from paleo_opt.report.units import amount_text, price_text, shape_text, short_count
 
 if TYPE_CHECKING:
     from paleo_opt.search.space import SearchSpace
@@ -33,22 +33,43 @@ def _net(network: Network) -> list[Entry]:
     ]
     if job is None:
         return [*entries, ("job", "none: there is no time, money or energy to target")]
-    critical = (
-        "none: samples do not grow with the batch"
-        if job.critical_batch is None
-        else f"{job.critical_batch:,.0f} samples"
-    )
-    epochs = job.samples_to_target / job.dataset_samples
+    least = f"{short_count(job.samples_to_target)} samples"
+    if job.dataset_samples is not None:
+        least = f"{amount_text(job, job.samples_to_target)} = {least}"
     return [
         *entries,
         ("target", job.target),
-        ("dataset", f"{job.dataset}, {job.dataset_samples:,} samples"),
+        ("dataset", f"{job.dataset}, {job.dataset_samples:,} samples" if job.dataset_samples else job.dataset),
         ("optimizer", job.optimizer),
-        ("to target", f"{epochs:,.4g} epochs = {short_count(job.samples_to_target)} samples with a small batch"),
+        ("to target", f"{least} with a small batch" if job.critical_batch else f"{least}, a fixed amount"),
+        ("at a batch B", _law_text(job)),
         ("largest batch", f"{job.max_global_batch:,} samples, of those with which the target was reached"),
-        ("critical batch", critical),
+        ("critical batch", _critical_batch_text(job)),
         ("sources", job.sources),
     ]
+
+
+def _law_text(job: TrainingJob) -> str:
+    """How the samples grow with the batch."""
+    if job.critical_batch is None:
+        return ""
+    ratio = f"B / {job.critical_batch:,.0f}"
+    growth = f"(1 + {ratio})"
+    if job.sharpness != 1.0:
+        growth = f"(1 + ({ratio})^{job.sharpness:.3g})^(1/{job.sharpness:.3g})"
+    return f"{amount_text(job, job.samples_to_target)} × {growth}"
+
+
+def _critical_batch_text(job: TrainingJob) -> str:
+    """B_crit, where it is from and how well it is known."""
+    if job.critical_batch is None or job.critical_batch_interval is None:
+        return "none: the amount is fixed"
+    low, high = job.critical_batch_interval
+    origin = f"{job.law_source} to {len(job.points)} points" if job.points else job.law_source
+    return (
+        f"{job.critical_batch:,.0f} samples, {origin}, between {low:,.0f} and {high:,.0f} with 95%; samples "
+        f"± {percent(job.samples_error)} where they are known best"
+    )
 
 
 def _by_type(network: Network, room: int) -> list[str]:

@@ -8,17 +8,19 @@ from typing import Any
 
 from paleo_opt import quantities
 from paleo_opt.estimator.breakdown import LayerEstimate
+from paleo_opt.estimator.convergence import job_relative_error, job_samples
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.prices import TERMS
 from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.network.graph import TrainingJob
 from paleo_opt.report import terminal
 from paleo_opt.report.json_output import estimate_json, layer_json
 from paleo_opt.report.layers import bound_text, layer_table
 from paleo_opt.report.strategy_text import strategy_parts
 from paleo_opt.report.terminal import bold, dim, percent
-from paleo_opt.report.units import samples_word
+from paleo_opt.report.units import amount_text, samples_word
 
 _WIDE_BAR, _NARROW_BAR = 24, 12
 
@@ -107,9 +109,9 @@ def _headline(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
         f"{_rate(figures['samples_per_s'])} {samples_word(network)}/s",
         f"MFU {percent(figures['mfu'])}",
     ]
-    if figures["time_to_target_s"] is not None:
-        epochs = figures["samples_to_target"] / network.job.dataset_samples if network.job else 0.0
-        parts.append(f"{epochs:,.3g} epochs in {quantities.format_time(figures['time_to_target_s'])}")
+    if network.job is not None and figures["time_to_target_s"] is not None:
+        amount = amount_text(network.job, figures["samples_to_target"])
+        parts.append(f"{amount} in {quantities.format_time(figures['time_to_target_s'])}")
         cost, energy = figures["cost_usd"], figures["energy_kwh"]
         if cost == cost:
             parts.append(quantities.format_money(cost))
@@ -182,9 +184,11 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
     steps, samples = figures["steps"], figures["samples_to_target"]
     text = (
         f"{quantities.format_count(steps)} steps × {strategy.global_batch:,} = "
-        f"{samples / 1e6:,.4g} M samples of {job.dataset} to {job.target}"
+        f"{samples / 1e6:,.4g} M samples{f' of {job.dataset}' if job.dataset else ''}"
+        f"{f' to {job.target}' if job.target else ', as given'}"
     )
     lines = terminal.wrapped(text, room, "    ", "  ")
+    lines += terminal.wrapped(_growth_text(job, strategy.global_batch), room, "    ", "  ")
     lines += _expected_lines(figures, room)
     price = answer.options.node_price(strategy.cluster)
     if price is not None:
@@ -196,6 +200,18 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
             "  ",
         )
     return lines
+
+
+def _growth_text(job: TrainingJob, global_batch: int) -> str:
+    """What the batch adds to the samples, where that is known from, and how well."""
+    if job.critical_batch is None:
+        return ""
+    more = float(job_samples(job, global_batch)) / job.samples_to_target - 1.0
+    error = float(job_relative_error(job, global_batch))
+    return (
+        f"{percent(more)} more samples than a small batch needs, ± {percent(error)}: critical batch "
+        f"{job.critical_batch:,.0f}, {job.law_source}"
+    )
 
 
 def _expected_lines(figures: dict[str, Any], room: int) -> list[str]:

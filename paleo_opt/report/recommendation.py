@@ -12,6 +12,7 @@ from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
 from paleo_opt.report.strategy_text import plural, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
+from paleo_opt.report.units import amount_text
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.explanation import Step
 from paleo_opt.search.problem import Choice
@@ -71,7 +72,7 @@ def _figures(choice: Choice) -> list[str]:
     parts = [
         f"step {format_time(figures['step_time_s'])}",
         f"{_rate(figures['samples_per_s'])} {samples}/s",
-        f"{figures['samples_to_target'] / problem.job.dataset_samples:.3g} epochs in {format_time(choice.time_s)}",
+        f"{amount_text(problem.job, figures['samples_to_target'])} in {format_time(choice.time_s)}",
     ]
     price, nodes = problem.options.node_price(choice.strategy.cluster), choice.strategy.nodes
     if price is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paleo_opt.network.graph import Network
+from paleo_opt.network.graph import Network, TrainingJob
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -27,6 +27,12 @@ def shape_text(shape: Sequence[int]) -> str:
 def samples_word(network: Network) -> str:
     """What a network's samples are: ``images``, ``sequences`` or ``samples``."""
     return {3: "images", 2: "sequences"}.get(len(network.input_shape), "samples")
+
+
+def amount_text(job: TrainingJob, samples: float) -> str:
+    """``74 epochs``, or ``100 M samples`` where the size of the dataset is not known."""
+    epochs = job.epochs(samples)
+    return f"{short_count(samples).strip()} samples" if epochs is None else f"{epochs:,.3g} epochs"
 
 
 def price_text(dollars: float) -> str:

@@ -1,0 +1,1 @@
+"""Fits of the model's constants to measurements, with their uncertainty."""
