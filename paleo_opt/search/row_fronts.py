@@ -1,0 +1,209 @@
+"""The exact front of time, money and energy, from every strategy of a space.
+
+Within a row (a block and a number of GPUs) money grows with time, so the fastest strategy is the cheapest and a sweep
+needs to keep that one alone. Energy does not: a device that waits for a link draws less than one that computes. Here
+every row keeps all its strategies that no other beats in both time and energy.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paleo_opt.estimator.cost_table import CostTable, Floats
+from paleo_opt.estimator.estimate import Memos, estimate
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.places import make_places
+from paleo_opt.estimator.strategy import Integers, Strategies
+from paleo_opt.search.blocks import Block
+from paleo_opt.search.sweep import TILE, Limits, Rows, join
+
+#: Blocks evaluated together at most: what is kept between tiles grows with them.
+_TOGETHER = 100
+_NONE, _NO_FIGURES = np.zeros(0, dtype=np.int64), np.zeros(0)
+NO_ROWS = Rows(
+    *(_NONE, _NONE, _NONE, _NONE, _NONE),
+    *(_NO_FIGURES, _NO_FIGURES, _NO_FIGURES),
+    *(_NONE, _NONE, _NONE),
+    _NO_FIGURES,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Strategies of one block as columns; shapes (strategies,)."""
+
+    row: Integers
+    micro_batch: Integers
+    accumulation: Integers
+    collective: Integers
+    time_s: Floats
+    cost_usd: Floats
+    energy_kwh: Floats
+    memory_bytes: Floats
+
+    def where(self, chosen: Integers) -> _Found:
+        """Some of them."""
+        return _Found(*(column[chosen] for column in vars(self).values()))
+
+
+def _promising(row: Integers, time: Floats, energy: Floats) -> Integers:
+    """Indices of what the fastest of the same row does not beat: most of what is beaten at all, without sorting."""
+    starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
+    lengths = np.diff(np.concatenate((starts, [row.size])))
+    fastest = time == np.repeat(np.minimum.reduceat(time, starts), lengths)
+    least = np.repeat(np.minimum.reduceat(np.where(fastest, energy, np.inf), starts), lengths)
+    return np.flatnonzero(fastest | (energy < least))
+
+
+def _unbeaten(row: Integers, time: Floats, energy: Floats) -> Integers:
+    """Indices of what no other of the same row beats in time or energy without losing in the other.
+
+    Of points equal in both the first is kept. An energy that is not known counts as the same for all.
+    """
+    energy = np.where(np.isnan(energy), 0.0, energy)
+    order = np.lexsort((energy, time, row))
+    # Whole numbers in place of energies, each row below the one before: its running least then starts anew.
+    rank = np.unique(energy, return_inverse=True)[1].astype(np.int64)[order]
+    key = rank - row[order] * (rank.size + 1)
+    least_before = np.minimum.accumulate(np.concatenate(([np.iinfo(np.int64).max], key[:-1])))
+    kept: Integers = np.sort(order[key < least_before])
+    return kept
+
+
+def _plans(blocks: Sequence[Block], first_row: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """The plans of all blocks in order, in tiles of about `TILE`: row over all blocks, micro-batch, accumulation."""
+    held: list[tuple[Integers, Integers, Integers]] = []
+    size = 0
+    width = max(1, TILE // len(blocks[0].collectives))
+    for block, first in zip(blocks, first_row, strict=True):
+        for row, micro_batch, accumulation in block.plans():
+            for start in range(0, row.size, width):
+                part = slice(start, start + width)
+                held.append((row[part] + first, micro_batch[part], accumulation[part]))
+                size += held[-1][0].size
+                if size >= width:
+                    yield tuple(np.concatenate(column) for column in zip(*held, strict=True))  # type: ignore[misc]
+                    held, size = [], 0
+    if held:
+        yield tuple(np.concatenate(column) for column in zip(*held, strict=True))  # type: ignore[misc]
+
+
+def _solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], limits: Limits, options: Options) -> Rows:
+    """The fronts of all rows of some blocks that share their split, tensor and collectives."""
+    model = blocks[0]
+    clusters, precisions = tuple(block.cluster for block in blocks), tuple(block.precision for block in blocks)
+    memos = Memos(make_places(clusters, precisions, options))
+    lengths = np.array([block.gpus.size for block in blocks])
+    gpus = np.concatenate([block.gpus for block in blocks])
+    place = np.repeat(np.arange(len(blocks)), lengths)
+    counts = np.zeros((3, gpus.size), dtype=np.int64)
+    parts: list[_Found] = []
+    for row, micro, accumulation in _plans(blocks, np.cumsum(lengths) - lengths):
+        strategies = Strategies(
+            clusters=clusters,
+            precisions=precisions,
+            split=model.split,
+            tensor=model.tensor,
+            collectives=model.collectives,
+            gpus=gpus[row],
+            micro_batch=micro,
+            accumulation=accumulation,
+            collective=np.arange(len(model.collectives))[:, None],
+            place=place[row],
+        )
+        estimates, shape = estimate(table, strategies, options, memos), strategies.shape
+        figures = (estimates.time_to_target_s, estimates.cost_usd, estimates.energy_kwh, estimates.memory_bytes)
+        time, cost, energy, memory = (np.broadcast_to(values, shape) for values in figures)
+        fits = np.broadcast_to(estimates.fits, shape)
+        feasible = fits & _within(time, cost, energy, limits)
+        for count, counted in zip(
+            counts, (np.full(row.size, shape[0]), fits.sum(axis=0), feasible.sum(axis=0)), strict=True
+        ):
+            count += np.bincount(row, weights=counted, minlength=gpus.size).astype(np.int64)
+        plan, collective = np.nonzero(feasible.T)
+        if plan.size:
+            kept = _promising(row[plan], time[collective, plan], energy[collective, plan])
+            plan, collective = plan[kept], collective[kept]
+            values = [figure[collective, plan] for figure in (time, cost, energy, memory)]
+            found = _Found(row[plan], micro[plan], accumulation[plan], collective, *values)
+            parts.append(found.where(_unbeaten(found.row, found.time_s, found.energy_kwh)))
+    if not parts:
+        return NO_ROWS
+    found = _Found(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
+    found = found.where(_unbeaten(found.row, found.time_s, found.energy_kwh))
+    row = found.row
+    return Rows(
+        block=np.array(indices)[place[row]],
+        gpus=gpus[row],
+        strategies=counts[0, row],
+        fitting=counts[1, row],
+        feasible=counts[2, row],
+        time_s=found.time_s,
+        cost_usd=found.cost_usd,
+        energy_kwh=found.energy_kwh,
+        micro_batch=found.micro_batch,
+        accumulation=found.accumulation,
+        collective=found.collective,
+        memory_bytes=found.memory_bytes,
+    )
+
+
+def _within(
+    time: Floats, cost: Floats, energy: Floats, limits: Limits
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """What keeps to the limits; a figure that is not known keeps to none."""
+    kept = time <= limits.time_s
+    if np.isfinite(limits.cost_usd):
+        kept = kept & (cost <= limits.cost_usd)
+    if np.isfinite(limits.energy_kwh):
+        kept = kept & (energy <= limits.energy_kwh)
+    return kept
+
+
+def row_fronts(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options) -> Rows:
+    """Evaluate every strategy; keep those feasible ones that no other of their block and GPUs beats in time and energy.
+
+    Returns:
+        As of `sweep.sweep`, but feasible strategies alone, and as many of one block and number of GPUs as are on its
+        front; each carries the counts of its block and GPUs.
+    """
+    groups: dict[tuple[str, int, tuple[str, ...]], list[int]] = {}
+    for index, block in enumerate(blocks):
+        groups.setdefault((block.split, block.tensor, block.collectives), []).append(index)
+    parts = [
+        _solve(table, [blocks[i] for i in some], some, limits, options)
+        for indices in groups.values()
+        for some in (indices[start : start + _TOGETHER] for start in range(0, len(indices), _TOGETHER))
+    ]
+    return join([NO_ROWS, *parts])
+
+
+def pareto_front_of_three(first: Floats, second: Floats, third: Floats) -> Integers:
+    """The points that no other beats in one of three figures without losing in another. Shapes (points,).
+
+    Returns:
+        Indices of the front, ``first`` ascending. Of points that are equal in all three, the first is kept; a point
+        with a figure that is not finite is never on the front.
+    """
+    finite = np.flatnonzero(np.isfinite(first) & np.isfinite(second) & np.isfinite(third))
+    order = finite[np.lexsort((third[finite], second[finite], first[finite]))]
+    front: list[int] = []
+    # The least third figure so far, by the second: seconds ascend, thirds descend.
+    seconds: list[float] = []
+    thirds: list[float] = []
+    for index, b, c in zip(order.tolist(), second[order].tolist(), third[order].tolist(), strict=True):
+        place = bisect_right(seconds, b)
+        if place and thirds[place - 1] <= c:
+            continue
+        front.append(index)
+        last = place
+        while last < len(thirds) and thirds[last] >= c:
+            last += 1
+        if place and seconds[place - 1] == b:
+            place -= 1
+        seconds[place:last], thirds[place:last] = [b], [c]
+    return np.array(front, dtype=np.int64)
