@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_built import DEVICE, PRICE, cluster, inner_product, network, number, table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paleo_opt.errors import SpecError
@@ -245,11 +245,13 @@ def flat_lists(draw: st.DrawFn) -> Strategies:
 ALGORITHMS = st.sampled_from(["gemm", "auto", "fft"])
 
 
+@settings(max_examples=25)
 @given(drawn=flat_lists(), options=OPTIONS, algorithm=ALGORITHMS)
 def test_a_flat_list_is_its_strategies(drawn: Strategies, options: Options, algorithm: str) -> None:
     check_alike(drawn, options, algorithm)
 
 
+@settings(max_examples=25)
 @given(drawn=flat_lists(), options=OPTIONS, order=st.permutations(COLLECTIVES), count=st.integers(1, 8))
 def test_the_mesh_of_a_sweep_is_its_strategies(
     drawn: Strategies, options: Options, order: list[str], count: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -133,7 +134,7 @@ def test_parse_budget_refuses(text: str, message: str) -> None:
     "text", ["1" * 100_000 + " a b", "1,111" * 50_000 + " a b", "$" + " " * 100_000 + "1 x y", "1" + " " * 99 + "!"]
 )
 @pytest.mark.parametrize("read", [lambda text: parse(text, "time"), parse_budget, parse_count])
-def test_no_text_is_slow_to_refuse(text: str, read) -> None:
+def test_no_text_is_slow_to_refuse(text: str, read: Callable[[str], object]) -> None:
     """A pattern that can match in many ways takes the cube of the length to give up; the message stays short."""
     start = time.perf_counter()
     with pytest.raises(SpecError) as caught:
