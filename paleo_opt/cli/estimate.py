@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import operations, options
+from paleo_opt.cli import operations, options, values
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.strategy import Strategy
@@ -33,11 +33,10 @@ def add_parser(commands: Any) -> None:
     )
     options.add_network(parser)
     options.add_hardware(parser)
-    parser.add_argument(
-        "--gpus", type=options.whole(options.MOST_GPUS), metavar="N", help="devices (default: one node)"
-    )
+    parser.add_argument("--gpus", type=values.whole(options.MOST_GPUS), metavar="N", help="devices (default: one node)")
     parser.add_argument("--layers", action="store_true", help="what each layer costs, and what bounds it")
     options.add_strategy(parser)
+    options.add_target(parser)
     options.add_model(parser)
     operations.add_operations(parser)
     options.add_common(parser, options.SET_HELP)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from paleo_opt.cli import options
+from paleo_opt.cli import options, values
 
 KINDS = ("nets", "devices", "clusters", "links", "spaces")
 
@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
         "your own folders (named in PALEO_OPT_PATH).",
         formatter_class=options.HelpFormatter,
     )
-    parser.add_argument("kind", metavar="KIND", type=options.one_of(KINDS), help=", ".join(KINDS))
+    parser.add_argument("kind", metavar="KIND", type=values.one_of(KINDS), help=", ".join(KINDS))
     options.add_json(parser)
     parser.set_defaults(run=run)
 

@@ -5,35 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from paleo_opt.cli.options import one_of, quantity
+from paleo_opt.cli.values import nonnegative, one_of, positive, quantity
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.energy import PowerModel
     from paleo_opt.estimator.reliability import Operations
 
 PRICINGS = ("on_demand", "reserved_1y", "spot", "owned")
-
-
-def nonnegative(text: str) -> float:
-    """A number from 0 to a million."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a number from 0 to 1,000,000")
-    return value
-
-
-def positive(text: str) -> float:
-    """A number above 0, up to a billion."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1e9:
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a number above 0")
-    return value
 
 
 def add_operations(parser: argparse.ArgumentParser) -> None:

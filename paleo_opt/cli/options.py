@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from paleo_opt.cli.values import amount, one_of, quantity, setting, share, whole
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.options import Options
@@ -40,90 +42,23 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=min(98, columns - 2))
 
 
-# -- values ------------------------------------------------------------------------------------------------
-
-
-def one_of(names: Sequence[str]) -> Callable[[str], str]:
-    """A value out of ``names``; anything else is refused with the nearest of them."""
-
-    def convert(text: str) -> str:
-        if text in names:
-            return text
-        from paleo_opt.errors import nearest
-
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}{nearest(text[:100], names)}")
-
-    return convert
-
-
-def whole(maximum: int, minimum: int = 1) -> Callable[[str], int]:
-    """A whole number from ``minimum`` to ``maximum``, written ``4096`` or ``4,096``."""
-
-    def convert(text: str) -> int:
-        digits = text.replace(",", "").replace("_", "")
-        if digits.isascii() and digits.isdigit() and len(digits) < 20 and minimum <= int(digits) <= maximum:
-            return int(digits)
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a whole number from {minimum} to {maximum:,}")
-
-    return convert
-
-
-def wholes(maximum: int) -> Callable[[str], tuple[int, ...]]:
-    """Whole numbers joined by commas, ascending and each once: ``1,2,4,8``."""
-    convert_one = whole(maximum)
-
-    def convert(text: str) -> tuple[int, ...]:
-        parts = [part.strip() for part in text.split(",")]
-        if len(parts) > 1_000:
-            raise argparse.ArgumentTypeError(f"has {len(parts):,} numbers; expected at most 1,000")
-        return tuple(sorted({convert_one(part) for part in parts}))
-
-    return convert
-
-
-def share(text: str) -> float:
-    """A share above 0 and at most 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected a share above 0 and at most 1, such as 0.62")
-    return value
-
-
-def quantity(dimension: str) -> Callable[[str], float]:
-    """An argument with a unit of ``dimension``, in the program's own unit, at least zero."""
-
-    def convert(text: str) -> float:
-        from paleo_opt.errors import SpecError
-        from paleo_opt.quantities import parse
-
-        try:
-            value = parse(text, dimension)
-        except SpecError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        if not 0 <= value <= 1e18:
-            raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected at least zero")
-        return value
-
-    return convert
-
-
-def setting(text: str) -> tuple[str, str]:
-    """``field=value``."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise argparse.ArgumentTypeError(f"is {text[:60]!r}; expected field=value, such as device.memory=96GB")
-    return name.strip(), value.strip()
-
-
 # -- groups of options -------------------------------------------------------------------------------------
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """The network, the one positional argument of most commands."""
     parser.add_argument("network", metavar="NET", help="a network's name (paleo-opt list nets) or its YAML file")
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """How much to train, in place of the job's target (`target_of`)."""
+    group = parser.add_argument_group("target", "a fixed amount in place of the job's target: one of the first three")
+    group.add_argument("--samples", type=amount, metavar="N", help="such as 300M; of any network")
+    group.add_argument("--tokens", type=amount, metavar="N", help="such as 1T; where samples are sequences")
+    group.add_argument("--epochs", type=amount, metavar="N", help="of the job's dataset")
+    group.add_argument(
+        "--max-batch", type=whole(MOST_SAMPLES), metavar="N", help="largest global batch (default: the job's)"
+    )
 
 
 def add_hardware(parser: argparse.ArgumentParser, repeatable: bool = False) -> None:
@@ -232,10 +167,30 @@ def settings(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
 
 
 def network_of(args: argparse.Namespace) -> Network:
-    """The network asked for. Raises `SpecError`."""
+    """The network asked for, with the amount asked for where the command has `add_target`. Raises `SpecError`."""
     from paleo_opt.network.load import load_network
 
-    return load_network(args.network, settings(args.set)["net"])
+    return target_of(args, load_network(args.network, settings(args.set)["net"]))
+
+
+def target_of(args: argparse.Namespace, network: Network) -> Network:
+    """``network`` with the fixed amount asked for in place of its own target; itself where none is.
+
+    Raises:
+        SpecError: an amount that the network cannot have (`with_target`), or one of inference.
+    """
+    given = {name: getattr(args, name, None) for name in ("samples", "tokens", "epochs", "max_batch")}
+    names = [name for name, value in given.items() if value is not None]
+    if not names:
+        return network
+    if getattr(args, "inference", False):
+        from paleo_opt.errors import SpecError
+
+        raise SpecError(f"--{names[0].replace('_', '-')}: --inference trains to no target; expected one or the other")
+    from paleo_opt.network.job import with_target
+
+    largest = given.pop("max_batch")
+    return with_target(network, **given, max_global_batch=largest)
 
 
 def cluster_of(args: argparse.Namespace, most_gpus: int = 1) -> Cluster:

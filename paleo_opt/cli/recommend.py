@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import operations, options
+from paleo_opt.cli import operations, options, values
 
 _DESCRIPTION = """\
 The configuration that trains NET fastest (or, where the only budget is time,
@@ -15,6 +15,7 @@ cheapest) within every budget given. Where the space is small enough (up to abou
 _EXAMPLES = """\
   paleo-opt recommend vgg16 --budget 64gpus
   paleo-opt recommend resnet50 --budget '$50' --budget 4h --on p4d.24xlarge --on p5.48xlarge
+  paleo-opt recommend inception_v3 --epochs 100 --budget 24h --minimize cost
   paleo-opt recommend inception_v3 --budget 200kWh --minimize cost --json
 
 A budget is 64gpus, '$5000' (quoted from the shell; or 5000usd), 36h or 200kWh.
@@ -40,12 +41,12 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     options.add_hardware(parser, repeatable=True)
     parser.add_argument(
-        "--minimize", type=options.one_of(options.GOALS), metavar="GOAL",
+        "--minimize", type=values.one_of(options.GOALS), metavar="GOAL",
         help="time, cost or energy (default: time; cost where the only budget is time)",
     )  # fmt: skip
     parser.add_argument(
         "--top",
-        type=options.whole(MOST_ALTERNATIVES, 0),
+        type=values.whole(MOST_ALTERNATIVES, 0),
         default=5,
         metavar="N",
         help="alternatives shown (default: 5)",
@@ -59,14 +60,15 @@ def add_parser(commands: Any) -> None:
     )
     search.add_argument(
         "--trials",
-        type=options.whole(MOST_TRIALS, 0),
+        type=values.whole(MOST_TRIALS, 0),
         metavar="N",
         help="trials of the Optuna study (default: as many as pay)",
     )
     search.add_argument(
-        "--seed", type=options.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
+        "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
     )
     options.add_strategy(parser)
+    options.add_target(parser)
     options.add_model(parser, inference=False)
     operations.add_operations(parser)
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import operations, options
+from paleo_opt.cli import operations, options, values
 
 KINDS = ("weak", "strong")
 _DESCRIPTION = """\
@@ -31,13 +31,14 @@ def add_parser(commands: Any) -> None:
     options.add_network(parser)
     options.add_hardware(parser)
     parser.add_argument(
-        "--workers", type=options.wholes(options.MOST_GPUS), default=(), metavar="N,N,...",
+        "--workers", type=values.wholes(options.MOST_GPUS), default=(), metavar="N,N,...",
         help="numbers of GPUs (default: 1,2,4,... to 128 or the cluster's size)",
     )  # fmt: skip
     parser.add_argument(
-        "--scaling", type=options.one_of(KINDS), default="weak", metavar="KIND", help="weak (default) or strong"
+        "--scaling", type=values.one_of(KINDS), default="weak", metavar="KIND", help="weak (default) or strong"
     )
     options.add_strategy(parser, splits=False, collectives=True)
+    options.add_target(parser)
     options.add_model(parser)
     operations.add_operations(parser)
     options.add_common(parser, options.SET_HELP)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from paleo_opt.cli import options
+from paleo_opt.cli import options, values
 from paleo_opt.cli.list import loaders
 
 KINDS = ("net", "device", "cluster", "link", "space")
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="a name (paleo-opt list) or a YAML file")
     parser.add_argument(
-        "--kind", type=options.one_of(KINDS), metavar="KIND", help=f"where a name is of several: {', '.join(KINDS)}"
+        "--kind", type=values.one_of(KINDS), metavar="KIND", help=f"where a name is of several: {', '.join(KINDS)}"
     )
     options.add_json(parser)
     parser.set_defaults(run=run)

@@ -5,7 +5,7 @@ link once. In PALEO (2017) α = 0 and only the first three all-reduces exist.
 
 References:
     [1] Thakur, Rabenseifner, Gropp: Optimization of Collective Communication Operations in MPICH, 2005.
-    [2] Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.3.
+    [2] Qi, Sparks, Talwalkar: Paleo, ICLR 2017.
     [3] Patarasuk, Yuan: Bandwidth optimal all-reduce algorithms for clusters of workstations, 2009.
     [4] Sanders, Speck, Träff: Two-tree algorithms for full bandwidth broadcast, reduction and scan, 2009.
     [5] Graham et al.: Scalable Hierarchical Aggregation Protocol (SHArP), 2016.

@@ -4,7 +4,7 @@ T(layer) = R(parents) + C + W, with C = FLOPs / (PPP · peak) and R, W = bytes /
 term lasts at least one device clock. Where memory and arithmetic are pipelined a layer takes max(C, R + W) instead of
 the sum.
 
-Reference: Qi, Sparks, Talwalkar: Paleo, ICLR 2017, section 4.
+Reference: Qi, Sparks, Talwalkar: Paleo, ICLR 2017.
 """
 
 from __future__ import annotations

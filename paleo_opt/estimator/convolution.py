@@ -2,7 +2,7 @@ r"""What one two-dimensional convolution costs, by algorithm: FLOPs, elements mo
 
 Every quantity is linear in the batch n, so a cost is a list of `Term`: ``repeats`` times (``fixed`` + ``per_sample``
 · n) FLOPs or elements, each at least one device clock (PALEO's floor). The gradients are convolutions too
-(PALEO, section 4.1), so the same four functions serve the three passes.
+(PALEO [1]), so the same four functions serve the three passes.
 
 References:
     [1] Qi, Sparks, Talwalkar: Paleo: A Performance Model for Deep Neural Networks, ICLR 2017.
@@ -263,7 +263,7 @@ def _sum(*terms: Term) -> Term:
 
 
 def fft(conv: Convolution) -> Cost:
-    """By Fourier transform of the whole image and filter ([1], section 4.1; [2])."""
+    """By Fourier transform of the whole image and filter ([1], [2])."""
     return _fourier(
         conv,
         max(conv.height + 2 * conv.padding[0], conv.kernel[0]),

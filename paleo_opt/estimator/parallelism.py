@@ -1,4 +1,4 @@
-"""Time of one micro-batch's forward and backward pass under a layout of splits (PALEO, section 4.2 and 5.3).
+"""Time of one micro-batch's forward and backward pass under a layout of splits (PALEO [1]).
 
 Replicated layers run on every worker with its own samples. Split layers divide their outputs over ``tensor`` devices
 and read what they need of the others' shares: a fetch, one message per device. In the hybrid layout ("One weird

@@ -1,4 +1,4 @@
-"""Speedup and efficiency against the number of workers, for each collective (PALEO, section 5.3 and figures 3 to 5).
+"""Speedup and efficiency against the number of workers, for each collective (PALEO).
 
 Weak scaling keeps the batch of each worker; strong scaling keeps the batch of all, each worker taking ⌈batch / workers⌉
 as PALEO does. The speedup is in throughput over one worker, so under both it is ``workers`` where nothing is lost.
