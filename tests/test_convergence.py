@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Runner
 from convergence_points import POINTS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -402,7 +403,7 @@ def test_a_fixed_amount_replaces_the_target() -> None:
     assert fixed(load_network("rnn_timit"), tokens=304e6).samples_to_target == 1e6
     assert with_target(network) is network
     limited = with_target(network, max_global_batch=64).job
-    assert limited == replace(network.job, max_global_batch=64)
+    assert limited == replace(network.job, max_global_batch=64, given=(("max_batch", 64.0),))
 
 
 def test_a_network_without_a_job_gets_one_of_the_amount() -> None:
@@ -430,3 +431,112 @@ def test_impossible_amounts_are_refused(name: str, amount: dict[str, Any], part:
     with pytest.raises(SpecError) as error:
         with_target(network, **amount)
     assert part in str(error.value)
+
+
+# -- on the command line -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    return Runner(capsys)
+
+
+ON = ("--on", "p4d.24xlarge")
+
+
+@pytest.mark.parametrize(
+    ("network", "words", "amount"),
+    [
+        ("vgg16", ("--epochs", "10"), 12_811_670),
+        ("vgg16", ("--samples", "300M"), 3e8),
+        ("vgg16", ("--samples", "1_000_000"), 1e6),
+        ("lstm_ptb", ("--tokens", "3.5B"), 1e8),
+        ("rnn_timit", ("--tokens", "1T"), 1e12 / 304),
+    ],
+)
+def test_an_amount_given(run: Runner, network: str, words: tuple[str, ...], amount: float) -> None:
+    answer = run("estimate", network, *ON, *words, "--json").json
+    assert answer["estimate"]["samples_to_target"] == pytest.approx(amount)
+    assert answer["inputs"]["critical_batch"] is None
+    assert answer["inputs"]["samples_error"] == 0
+    assert list(answer["inputs"]["given"]) == [words[0][2:]]
+    text = run("estimate", network, *ON, *words).out
+    assert "as given" in text and "critical batch" not in text
+    assert run("scaling", network, *ON, *words, "--workers", "1,8").code == 0
+
+
+def test_the_cheapest_within_a_day_of_a_hundred_epochs(run: Runner) -> None:
+    words = ("recommend", "inception_v3", "--epochs", "100", "--budget", "24h", "--minimize", "cost")
+    answer = run(*words, "--json").json
+    assert answer["recommended"]["estimate"]["samples_to_target"] == 100 * 1_281_167
+    assert answer["inputs"]["most_global_batch"] == 16384
+    assert answer["inputs"]["given"] == {"epochs": 100}
+    # The command at the end gives the same answer again.
+    command = run(*words).out[-300:].partition("paleo-opt estimate")[2].replace("\\\n", " ").split()
+    assert command[-2:] == ["--epochs", "100"]
+    again = run("estimate", *command, "--json").json["estimate"]
+    assert again["cost_usd"] == pytest.approx(answer["recommended"]["estimate"]["cost_usd"])
+
+
+def test_the_batch_is_a_choice(run: Runner) -> None:
+    """Money prefers a batch that wastes little, time one that keeps more devices busy."""
+    words = ("recommend", "resnet50", *ON, "--budget", "256gpus", "--json", "--minimize")
+    batch = {goal: run(*words, goal).json["recommended"]["strategy"]["global_batch"] for goal in ("cost", "time")}
+    assert batch["cost"] < 2_000 < 8_000 < batch["time"] < 67_840
+
+
+def test_a_largest_batch(run: Runner) -> None:
+    words = ("recommend", "resnet50", *ON, "--budget", "64gpus", "--max-batch", "1024", "--json")
+    answer = run(*words).json
+    assert answer["inputs"]["most_global_batch"] == 1024
+    assert answer["recommended"]["strategy"]["global_batch"] <= 1024
+    assert answer["inputs"]["critical_batch_source"] == "fitted"
+
+
+def test_a_network_without_a_job_and_an_amount(run: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text("name: tiny\ninput: [32, 32, 3]\nlayers:\n  a: {type: InnerProduct, outputs: 10}\n")
+    answer = run("recommend", str(file), *ON, "--budget", "8gpus", "--samples", "4M", "--json").json
+    assert answer["recommended"]["estimate"]["samples_to_target"] == 4e6
+    assert (answer["inputs"]["most_global_batch"], answer["inputs"]["optimizer"]) == (2000, "momentum")
+    for words in ((), ("--max-batch", "64")):
+        text = run("recommend", str(file), *ON, "--budget", "8gpus", "--samples", "4M", *words).out
+        assert "4 M samples in" in text
+        assert " ".join(("--samples 4000000", *words)) in " ".join(text.replace("\\\n", " ").split())
+    assert "4 M samples in" in run("estimate", str(file), *ON, "--samples", "4M").out
+    assert "has no job, so the size of its dataset is unknown" in run.refusal(
+        "estimate", str(file), *ON, "--epochs", "4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--samples", "0"), "--samples is '0'; expected a number above 0, such as 90, 300M or 1T"),
+        (("--samples", "-5"), "--samples"),
+        (("--tokens", "1X"), "--tokens is '1X'; expected a number above 0"),
+        (("--epochs", "nan"), "--epochs is 'nan'"),
+        (("--epochs", "1e999"), "--epochs is '1e999'"),
+        (("--max-batch", "0"), "--max-batch is '0'; expected a whole number"),
+        (("--tokens", "1T"), "--tokens: a sample of this network is no sequence"),
+        (("--samples", "1M", "--epochs", "3"), "--samples and --epochs: are the same amount; expected one of them"),
+        (("--epochs", "3", "--inference"), "--epochs: --inference trains to no target"),
+    ],
+)
+def test_wrong_amounts(run: Runner, words: tuple[str, ...], expected: str) -> None:
+    assert expected in run.refusal("estimate", "vgg16", *ON, *words)
+
+
+def test_what_is_shown_of_the_law(run: Runner, tmp_path: Path) -> None:
+    text = " ".join(run("show", "resnet50").out.split())
+    assert "35 epochs × (1 + B / 47,250)" in text
+    assert "47,250 samples, fitted, between 42,190 and 52,920 with 95%" in text
+    assert "assumed, between" in " ".join(run("show", "vgg16").out.split())
+    path = tmp_path / "net.yaml"
+    path.write_text(HEAD.format(input="[8]", layer="a: {type: Dropout}") + POINT_FIELDS, encoding="utf-8")
+    assert "fitted to 3 points" in " ".join(run("show", str(path)).out.split())
+    law = "  epochs: 9\n  critical_batch: 900\n  law: knee\n  sharpness: 2\n  max_global_batch: 512\n"
+    path.write_text(HEAD.format(input="[8]", layer="a: {type: Dropout}") + law, encoding="utf-8")
+    assert "9 epochs × (1 + (B / 900)^2)^(1/2)" in run("show", str(path)).out
+    answer = run("estimate", "resnet50", *ON, "--micro-batch", "512").out
+    assert "8.7% more samples than a small batch needs" in answer and "critical batch 47,250, fitted" in answer

@@ -154,6 +154,8 @@ class TrainingJob:
         law_source: Where B_crit is from: ``fitted`` to points, ``cited``, ``assumed`` (the default) or ``given`` by the
             user.
         points: (global batch, samples) that the user's file gives and the law was fitted to.
+        given: What took the place of the file's own, by name: ``samples``, ``tokens`` or ``epochs``, and ``max_batch``
+            (see `paleo_opt.network.job.with_target`).
     """
 
     dataset: str
@@ -170,6 +172,7 @@ class TrainingJob:
     samples_error: float = 0.0
     law_source: str = "given"
     points: tuple[tuple[int, float], ...] = ()
+    given: tuple[tuple[str, float], ...] = ()
 
     def epochs(self, samples: float) -> float | None:
         """``samples`` in epochs of the dataset, or None where its size is not known."""

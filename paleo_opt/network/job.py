@@ -286,8 +286,11 @@ def with_target(
         SpecError: more than one amount, none of a network without a job, tokens of a network that reads none, or epochs
             of an unknown dataset.
     """
-    given = {"samples": samples, "tokens": tokens, "epochs": epochs}
-    names = [name for name, value in given.items() if value is not None]
+    amounts = {"samples": samples, "tokens": tokens, "epochs": epochs}
+    names = [name for name, value in amounts.items() if value is not None]
+    given = tuple((name, value) for name, value in amounts.items() if value is not None)
+    if max_global_batch is not None:
+        given = (*given, ("max_batch", float(max_global_batch)))
     if len(names) > 1:
         raise SpecError(f"{' and '.join(f'--{name}' for name in names)}: are the same amount; expected one of them")
     job = network.job
@@ -298,7 +301,7 @@ def with_target(
             raise SpecError(
                 Problem("is missing; a largest batch needs an amount: --samples", network.file, field="job")
             )
-        return replace(network, job=replace(job, max_global_batch=max_global_batch))
+        return replace(network, job=replace(job, max_global_batch=max_global_batch, given=given))
     steps = network.tokens_per_sample
     if tokens is not None:
         if steps is None:
@@ -311,6 +314,7 @@ def with_target(
             )
         samples = epochs * job.dataset_samples
     assert samples is not None
+    samples = float(samples)
     if not 1.0 <= samples <= _MOST_SAMPLES:
         raise SpecError(f"--{names[0]}: is {samples:g} samples; expected from 1 to {_MOST_SAMPLES:g}")
     largest = min(MAX_VALUE, int(assumed_law(samples, steps)[1])) if job is None else job.max_global_batch
@@ -323,5 +327,6 @@ def with_target(
         critical_batch=None,
         target="",
         sources=() if job is None else job.sources,
+        given=given,
     )
     return replace(network, job=fixed)

@@ -7,6 +7,7 @@ import shlex
 from paleo_opt import catalog
 from paleo_opt.estimator.estimate import Options
 from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.network.graph import Network
 from paleo_opt.search.problem import SearchProblem
 
 
@@ -46,9 +47,16 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
         words.append(["--precision", strategy.precision])
     if problem.table.conv_algorithm != "gemm":
         words.append(["--conv-algorithm", problem.table.conv_algorithm])
+    words += target_words(problem.network)
     words += _options(problem.options)
     words += [["--set", f"{name}={text}"] for name, text in problem.overrides.items() if not name.startswith("space.")]
     return _lines([shlex.join(group) for group in words], room)
+
+
+def target_words(network: Network) -> list[list[str]]:
+    """``--epochs 100`` and its like, where an amount or a largest batch was given in place of the job's."""
+    given = network.job.given if network.job else ()
+    return [[f"--{name.replace('_', '-')}", f"{value:.15g}"] for name, value in given]
 
 
 def _options(options: Options) -> list[list[str]]:

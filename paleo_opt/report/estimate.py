@@ -52,7 +52,7 @@ class EstimateAnswer:
     def to_json(self) -> dict[str, Any]:
         """The answer under the names of the contract."""
         options, cluster = self.options, self.strategy.cluster
-        price = options.node_price(cluster)
+        price, job = options.node_price(cluster), self.table.network.job
         return {
             "strategy": self.strategy.to_json(),
             "estimate": estimate_json(self.estimates, training=options.training),
@@ -66,6 +66,10 @@ class EstimateAnswer:
                 "pipelined": options.pipelined,
                 "workspace_limit_bytes": options.workspace_limit,
                 "training": options.training,
+                "critical_batch": job and job.critical_batch,
+                "critical_batch_source": job and job.law_source,
+                "samples_error": job and float(job_relative_error(job, self.strategy.global_batch)),
+                "given": dict(job.given) if job else {},
                 "pricing": options.pricing,
                 "price_usd_per_node_hour": price and price.dollars_per_hour,
                 "price_date": price and price.date,
