@@ -1,0 +1,250 @@
+"""The ways to run each job: one sweep per network, of which every pool keeps what no other way beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from paleo_opt.errors import SpecError
+from paleo_opt.estimator.cost_table import CostTable, Floats
+from paleo_opt.estimator.estimate import Options, estimate
+from paleo_opt.estimator.strategy import Strategies, Strategy
+from paleo_opt.planning.jobs import Job, JobsFile, Resource
+from paleo_opt.planning.scheduling.problem import Candidate
+from paleo_opt.quantities import format_memory
+from paleo_opt.search.blocks import Block
+from paleo_opt.search.budgets import Budgets
+from paleo_opt.search.problem import SearchProblem, load_problem
+from paleo_opt.search.sweep import Limits, Rows, sweep
+
+
+@dataclass(frozen=True)
+class Way:
+    """One configuration of a job on one resource.
+
+    Attributes:
+        resource: Index.
+        nodes: Whole ones.
+        time_s: To the target, of the run with factor 1 [s].
+        strategy: The best of the sweep for so many devices.
+    """
+
+    resource: int
+    nodes: int
+    time_s: float
+    strategy: Strategy
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the sweep of one network found.
+
+    Attributes:
+        problem: What was swept.
+        blocks: Of strategies.
+        rows: The best strategy for each number of devices.
+        resource: Of each block: index.
+    """
+
+    problem: SearchProblem
+    blocks: tuple[Block, ...]
+    rows: Rows
+    resource: tuple[int, ...]
+
+    @property
+    def strategies(self) -> int:
+        """How many were evaluated."""
+        return int(self.rows.strategies.sum())
+
+
+def search_networks(
+    file: JobsFile, options: Options, conv_algorithm: str, resources: Sequence[Resource]
+) -> dict[int, Searched]:
+    """One sweep per distinct network over all resources, by the identity of the network.
+
+    Raises:
+        SpecError: a space or network that cannot be searched.
+    """
+    found: dict[int, Searched] = {}
+    clusters = {id(each.cluster): each.cluster for each in resources}
+    for job in file.jobs:
+        if id(job.network) in found:
+            continue
+        problem = load_problem(
+            job.network,
+            Budgets(),
+            "time",
+            on=tuple(clusters.values()),
+            space=file.space,
+            options=options,
+            conv_algorithm=conv_algorithm,
+        )
+        blocks: list[Block] = []
+        owners: list[int] = []
+        for index, each in enumerate(resources):
+            nodes = None if each.nodes is None else each.nodes + each.most_more
+            most = problem.space.largest if nodes is None else nodes * each.cluster.devices_per_node
+            own = problem.blocks([each.cluster], most)
+            blocks += own
+            owners += [index] * len(own)
+        if not blocks:
+            raise SpecError(f"space {file.space}: has no strategy for the clusters of {file.name}")
+        rows = sweep(problem.table, blocks, Limits(), options)
+        found[id(job.network)] = Searched(problem, tuple(blocks), rows, tuple(owners))
+    return found
+
+
+def ways_of(job: Job, searched: Searched, resources: Sequence[Resource]) -> list[Way]:
+    """The fastest way for each resource and number of nodes that the job allows, where more nodes are faster."""
+    rows, found = searched.rows, {}
+    allowed = [not job.on or any(each.answers_to(word) for word in job.on) for each in resources]
+    order = np.lexsort((rows.gpus, rows.time_s))
+    for row in order[np.isfinite(rows.time_s[order])].tolist():
+        index, gpus = searched.resource[int(rows.block[row])], int(rows.gpus[row])
+        if not allowed[index] or gpus < job.min_gpus or (job.max_gpus is not None and gpus > job.max_gpus):
+            continue
+        nodes = -(-gpus // resources[index].cluster.devices_per_node)
+        if (index, nodes) not in found:
+            strategy = rows.strategy(searched.blocks, row)
+            found[index, nodes] = Way(index, nodes, float(rows.time_s[row]), strategy)
+    kept: list[Way] = []
+    for way in sorted(found.values(), key=lambda way: (way.resource, way.nodes)):
+        if not kept or kept[-1].resource != way.resource or way.time_s < kept[-1].time_s:
+            kept.append(way)
+    return kept
+
+
+def note_unfitting(job: Job, searched: Searched, resources: Sequence[Resource]) -> None:
+    """Note in the job's file that it has no way to run, and why."""
+    rows = searched.rows
+    allowed = np.array([not job.on or any(r.answers_to(word) for word in job.on) for r in resources])
+    owner = np.array(searched.resource)[rows.block]
+    inside = (rows.gpus >= job.min_gpus) & (job.max_gpus is None or rows.gpus <= (job.max_gpus or 0))
+    here = np.flatnonzero(allowed[owner] & inside)
+    if here.size and not np.isfinite(rows.time_s[here]).any():
+        memory = np.array([block.cluster.device.memory for block in searched.blocks])[rows.block]
+        row = int(here[(rows.memory_bytes[here] / memory[here]).argmin()])
+        device = searched.blocks[int(rows.block[row])].cluster.device
+        job.fields.problem(
+            f"fits no device that the job may use: at least {format_memory(float(rows.memory_bytes[row]))} of "
+            f"{format_memory(device.memory)} of {device.name}",
+            "network",
+        )
+        return
+    field = "min_gpus" if "min_gpus" in job.fields else "max_gpus" if "max_gpus" in job.fields else "on"
+    there = np.unique(rows.gpus[allowed[owner]])
+    limits = f"; numbers of GPUs there: {there[0]:,} to {there[-1]:,}" if there.size else ""
+    job.fields.problem(f"leaves nothing to run on{limits}", field if field in job.fields else "network")
+
+
+class Estimator:
+    """Times and bills of ways to run, for runs of any size of a job."""
+
+    def __init__(
+        self, job: Job, searched: Searched, ways: Sequence[Way], resources: Sequence[Resource], options: Options
+    ) -> None:
+        self.job, self.ways = job, tuple(ways)
+        self._searched = searched
+        self._resources, self._options = resources, options
+        self._known: dict[float, tuple[Floats, Floats, Floats]] = {}
+
+    def figures(self, factor: float) -> tuple[Floats, Floats, Floats]:
+        """Time to target [s], time for which nodes are paid [s] and cost [$] of each way. Shapes (ways,)."""
+        if factor not in self._known:
+            self._known[factor] = self._estimate(scaled(self._searched.problem.table, factor))
+        return self._known[factor]
+
+    def _estimate(self, table: CostTable) -> tuple[Floats, Floats, Floats]:
+        """Every way, those of one layout together."""
+        time, held, cost = (np.full(len(self.ways), np.nan) for _ in range(3))
+        layouts: dict[tuple[str, int], list[int]] = {}
+        for index, way in enumerate(self.ways):
+            layouts.setdefault((way.strategy.split, way.strategy.tensor), []).append(index)
+        for indices in layouts.values():
+            estimates = estimate(table, together([self.ways[i].strategy for i in indices]), self._options)
+            for into, values in (
+                (time, estimates.time_to_target_s),
+                (held, estimates.running_time_s),
+                (cost, estimates.cost_usd),
+            ):
+                into[indices] = np.broadcast_to(values, (len(indices),))
+        return time, held, cost
+
+    def candidates(self, factor: float) -> list[Candidate]:
+        """Every way as a candidate; ``key`` is its index. Rented nodes are paid for whole hours."""
+        time, held, cost = self.figures(factor)
+        return [
+            Candidate(
+                way.resource,
+                way.nodes,
+                max(1, math.ceil(time[index] - 1e-6)),
+                self._bill(way, float(held[index]), float(cost[index])),
+                index,
+            )
+            for index, way in enumerate(self.ways)
+        ]
+
+    def _bill(self, way: Way, held_s: float, cost_usd: float) -> float:
+        """What a run adds to the bill [$]."""
+        each = self._resources[way.resource]
+        hours = held_s / 3600.0
+        if each.kind != "rent":
+            return way.nodes * hours * (each.usd_per_node_hour or 0.0)
+        whole = math.ceil(hours - 1e-9)
+        if each.usd_per_node_hour is not None:
+            return way.nodes * whole * each.usd_per_node_hour
+        price = self._options.node_price(each.cluster)
+        assert price is not None, "what has no price was refused"
+        # The estimate's bill, which may hold storage and egress, and the rest of the last hour.
+        return cost_usd + way.nodes * (whole - hours) * price.dollars_per_hour
+
+
+def scaled(table: CostTable, factor: float) -> CostTable:
+    """The same network where training takes ``factor`` times the samples."""
+    job = table.network.job
+    assert job is not None
+    if factor == 1.0:
+        return table
+    job = replace(job, samples_to_target=job.samples_to_target * factor)
+    return replace(table, network=replace(table.network, job=job))
+
+
+def together(strategies: Sequence[Strategy]) -> Strategies:
+    """Strategies of one layout as one set. Shape (strategies,)."""
+    places = {(s.cluster.name, id(s.cluster), s.precision): (s.cluster, s.precision) for s in strategies}
+    index = {key: place for place, key in enumerate(places)}
+    collectives = tuple(dict.fromkeys(s.collective for s in strategies))
+    return Strategies(
+        clusters=tuple(cluster for cluster, _ in places.values()),
+        precisions=tuple(precision for _, precision in places.values()),
+        split=strategies[0].split,
+        tensor=strategies[0].tensor,
+        collectives=collectives,
+        gpus=np.array([s.gpus for s in strategies]),
+        micro_batch=np.array([s.micro_batch for s in strategies]),
+        accumulation=np.array([s.accumulation for s in strategies]),
+        collective=np.array([collectives.index(s.collective) for s in strategies]),
+        place=np.array([index[s.cluster.name, id(s.cluster), s.precision] for s in strategies]),
+    )
+
+
+def all_ways(
+    file: JobsFile, searched: Mapping[int, Searched], resources: Sequence[Resource], options: Options
+) -> list[Estimator]:
+    """An estimator for each job.
+
+    Raises:
+        SpecError: jobs that can run nowhere, each with its line.
+    """
+    found = []
+    for job in file.jobs:
+        own = searched[id(job.network)]
+        ways = ways_of(job, own, resources)
+        if not ways:
+            note_unfitting(job, own, resources)
+        found.append(Estimator(job, own, ways, resources, options))
+    file.fields.raise_problems()
+    return found
