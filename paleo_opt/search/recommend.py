@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +122,7 @@ def recommend(
     trials: int | None = None,
     seed: int = 0,
     top: int = 5,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Recommendation:
     """The best strategy for training ``network`` within every budget.
 
@@ -144,6 +145,7 @@ def recommend(
         trials: Most trials of the Optuna study; 0 leaves it out.
         seed: Of its sampler.
         top: How many alternatives to return at most.
+        progress: Called during the sweep with the strategies done and in all.
 
     Raises:
         SpecError: bad input.
@@ -173,7 +175,8 @@ def recommend(
     strategies = count_strategies(blocks)
     if strategies <= MOST_SWEPT:
         start = time.perf_counter()
-        rows = sweep(problem.table, blocks, budgets.limits, problem.options, problem.goal)
+        done = _counted(strategies, progress)
+        rows = sweep(problem.table, blocks, budgets.limits, problem.options, problem.goal, done)
         seconds, swept = time.perf_counter() - start, True
         if not rows.feasible.any():
             raise nothing_feasible(problem, blocks, rows)
@@ -200,6 +203,20 @@ def recommend(
         optimal=swept,
     )
     return _answer(problem, blocks, rows, certificate, study, top)
+
+
+def _counted(total: int, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
+    """``progress`` as the sweep calls it, tile by tile."""
+    if progress is None:
+        return None
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return add
 
 
 def _answer(

@@ -7,7 +7,7 @@ fastest strategy is also its cheapest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -136,6 +136,7 @@ def solve(
     limits: Limits,
     options: Options,
     goal: str = "time",
+    progress: Callable[[int], None] | None = None,
 ) -> Rows:
     """Evaluate every strategy of some blocks that share their split, tensor and collectives.
 
@@ -146,6 +147,7 @@ def solve(
         limits: What is feasible. The best of a row is the best feasible, or where there is none the best that fits.
         options: The model's constants.
         goal: ``time``, ``cost`` or ``energy``. Within a row money grows with time, so the first two are one.
+        progress: Called after each tile with the strategies it held.
     """
     model = blocks[0]
     collectives = len(model.collectives)
@@ -218,6 +220,8 @@ def solve(
                 best[where] = row_best[improved]
                 best_micro[where], best_accumulation[where] = micro[first], accumulation[first]
                 best_collective[where] = score[:, first].argmin(axis=0)
+            if progress is not None:
+                progress(row.size * collectives)
 
     time, cost, energy_kwh = np.full(rows, np.inf), np.full(rows, np.inf), np.full(rows, np.inf)
     found = np.flatnonzero(np.isfinite(best))
@@ -247,7 +251,14 @@ def solve_block(
     return solve(table, [block], [index], limits, options, goal)
 
 
-def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options, goal: str = "time") -> Rows:
+def sweep(
+    table: CostTable,
+    blocks: Sequence[Block],
+    limits: Limits,
+    options: Options,
+    goal: str = "time",
+    progress: Callable[[int], None] | None = None,
+) -> Rows:
     """Evaluate every strategy of every block, blocks of one layout together.
 
     The rows come in the order of the blocks' layouts, then of the blocks. Raises as `estimate.estimate`.
@@ -262,5 +273,5 @@ def sweep(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Op
         together = max(1, _MOST_SLOTS // widest)
         for start in range(0, len(indices), together):
             some = indices[start : start + together]
-            parts.append(solve(table, [blocks[i] for i in some], some, limits, options, goal))
+            parts.append(solve(table, [blocks[i] for i in some], some, limits, options, goal, progress))
     return join(parts)
