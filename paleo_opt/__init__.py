@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paleo_opt.search.recommend import recommend
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
+    from paleo_opt.search.tradeoff import pareto
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ _MODULES = {
     "load_link": "hardware.load",
     "load_network": "network.load",
     "load_space": "search.space",
+    "pareto": "search.tradeoff",
     "recommend": "search.recommend",
     "scaling": "estimator.scaling",
     "sweep": "search.sweep",
@@ -88,6 +90,7 @@ __all__ = [
     "load_link",
     "load_network",
     "load_space",
+    "pareto",
     "recommend",
     "scaling",
     "sweep",

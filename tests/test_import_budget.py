@@ -50,6 +50,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.main",
         "paleo_opt.cli.operations",
         "paleo_opt.cli.options",
+        "paleo_opt.cli.pareto",
         "paleo_opt.cli.recommend",
         "paleo_opt.cli.scaling",
         "paleo_opt.cli.show",

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import CLUSTERS, FAR, FAST, NETWORK, SLOW, SPACE, TABLE, cluster, every_strategy
 
+import paleo_opt
 from paleo_opt.errors import InfeasibleError, SpecError
 from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.options import Options
@@ -384,5 +385,16 @@ def test_a_million_strategies_take_less_than_a_second() -> None:
         assert min(seconds) < 1.0
 
 
+@pytest.mark.parametrize("goal", ["time", "energy"])
+def test_progress_runs_to_twice_the_strategies(goal: str) -> None:
+    calls: list[tuple[int, int]] = []
+    found = answer(minimize=goal, progress=lambda done, total: calls.append((done, total)))
+    total = 2 * found.recommendation.certificate.strategies
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1] == (total, total)
+    assert {of for _, of in calls} == {total}
+
+
 def test_the_module_says_what_it_offers() -> None:
-    assert set(module.__all__) == {"Front", "Tradeoff", "find_front", "tradeoff"}
+    assert set(module.__all__) == {"Front", "Tradeoff", "find_front", "pareto", "tradeoff"}
+    assert paleo_opt.pareto is module.pareto is tradeoff

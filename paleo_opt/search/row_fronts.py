@@ -8,7 +8,7 @@ every row keeps all its strategies that no other beats in both time and energy.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,14 @@ def _plans(blocks: Sequence[Block], first_row: Integers) -> Iterator[tuple[Integ
         yield tuple(np.concatenate(column) for column in zip(*held, strict=True))  # type: ignore[misc]
 
 
-def _solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], limits: Limits, options: Options) -> Rows:
+def _solve(
+    table: CostTable,
+    blocks: Sequence[Block],
+    indices: Sequence[int],
+    limits: Limits,
+    options: Options,
+    progress: Callable[[int], None] | None,
+) -> Rows:
     """The fronts of all rows of some blocks that share their split, tensor and collectives."""
     model = blocks[0]
     clusters, precisions = tuple(block.cluster for block in blocks), tuple(block.precision for block in blocks)
@@ -124,6 +131,8 @@ def _solve(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], li
             counts, (np.full(row.size, shape[0]), fits.sum(axis=0), feasible.sum(axis=0)), strict=True
         ):
             count += np.bincount(row, weights=counted, minlength=gpus.size).astype(np.int64)
+        if progress is not None:
+            progress(row.size * shape[0])
         plan, collective = np.nonzero(feasible.T)
         if plan.size:
             kept = _promising(row[plan], time[collective, plan], energy[collective, plan])
@@ -164,8 +173,16 @@ def _within(
     return kept
 
 
-def row_fronts(table: CostTable, blocks: Sequence[Block], limits: Limits, options: Options) -> Rows:
+def row_fronts(
+    table: CostTable,
+    blocks: Sequence[Block],
+    limits: Limits,
+    options: Options,
+    progress: Callable[[int], None] | None = None,
+) -> Rows:
     """Evaluate every strategy; keep those feasible ones that no other of their block and GPUs beats in time and energy.
+
+    ``progress`` is called after each tile with the strategies it held.
 
     Returns:
         As of `sweep.sweep`, but feasible strategies alone, and as many of one block and number of GPUs as are on its
@@ -175,7 +192,7 @@ def row_fronts(table: CostTable, blocks: Sequence[Block], limits: Limits, option
     for index, block in enumerate(blocks):
         groups.setdefault((block.split, block.tensor, block.collectives), []).append(index)
     parts = [
-        _solve(table, [blocks[i] for i in some], some, limits, options)
+        _solve(table, [blocks[i] for i in some], some, limits, options, progress)
         for indices in groups.values()
         for some in (indices[start : start + _TOGETHER] for start in range(0, len(indices), _TOGETHER))
     ]

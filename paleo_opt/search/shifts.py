@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from paleo_opt.estimator.prices import TERMS
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.search.front import Front, find_front
 from paleo_opt.search.problem import Choice, SearchProblem, count_strategies
-from paleo_opt.search.tradeoff import Front, find_front
 
 #: A larger space is not evaluated again for each shift.
 MOST_SHIFTED = 20_000_000
