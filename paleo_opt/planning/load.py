@@ -144,7 +144,7 @@ def _job(fields: Fields, start: datetime, end: datetime, networks: Networks, kno
     if network is not None:
         network = with_amount(fields, network)
     else:
-        for amount in AMOUNTS:
+        for amount in (*AMOUNTS, "max_global_batch"):
             fields.node(amount)
     earliest = _moment(fields, "earliest", start) or start
     deadline = _moment(fields, "deadline", start, end_of_day=True)

@@ -17,6 +17,7 @@ from paleo_opt.spec_file import Fields
 from paleo_opt.yaml_nodes import shown
 
 AMOUNTS = ("samples", "tokens", "epochs")
+MOST_SAMPLES = 10_000_000
 
 
 class Networks:
@@ -49,23 +50,24 @@ class Networks:
 
 
 def with_amount(fields: Fields, network: Network) -> Network:
-    """The network with the job's amount, where it gives one."""
+    """The network with the job's amount and largest batch, where it gives them."""
     given = [name for name in AMOUNTS if name in fields]
     found = {name: fields.value(name, _amount(name), None) for name in AMOUNTS}
+    most: int | None = fields.integer("max_global_batch", None, 1, MOST_SAMPLES)
     if len(given) > 1:
         fields.problem(f"is the same amount as {given[0]}; expected one of them", given[1])
         return network
-    if not given:
-        if network.job is None:
-            fields.problem("has no job of its own, so how long it is to be trained is open; give samples", "network")
+    if not given and network.job is None:
+        fields.problem("has no job of its own, so how long it is to be trained is open; give samples", "network")
         return network
-    if found[given[0]] is None:
+    if given and found[given[0]] is None:
         return network
     try:
-        return with_target(network, **found)
+        return with_target(network, **found, max_global_batch=most)
     except SpecError as error:
         for problem in error.problems:
-            fields.problem(problem.message.removeprefix(f"--{given[0]}: ").replace("--", ""), given[0])
+            where = given[0] if given else "network"
+            fields.problem(problem.message.removeprefix(f"--{where}: ").replace("--", ""), where)
         return network
 
 

@@ -183,6 +183,33 @@ def improved(schedule: Schedule, minimize: str) -> Schedule:
     return replace(schedule, placements=tuple(placements[i] for i in range(len(placements))), more=tuple(more))
 
 
+def rearranged(schedule: Schedule, minimize: str) -> Schedule:
+    """The best of the list schedules in which no run costs more than in ``schedule``, or ``schedule`` itself, improved.
+
+    A program cares for its goal alone; among schedules as good by it, one whose runs end early is the better plan.
+    """
+    problem = schedule.problem
+    kept: list[list[int]] = []
+    for index, run in enumerate(problem.runs):
+        most = schedule.candidate(index).cents
+        kept.append([place for place, candidate in enumerate(run.candidates) if candidate.cents <= most])
+    runs = tuple(
+        replace(run, candidates=tuple(run.candidates[place] for place in places))
+        for run, places in zip(problem.runs, kept, strict=True)
+    )
+    limited = replace(problem, runs=runs)
+    found = [improved(schedule, minimize)]
+    for rank in ranks(problem):
+        listed = list_schedule(limited, schedule.more, "lateness", rank)
+        if listed is not None:
+            placements = tuple(
+                Placement(places[placement.candidate], placement.start_s)
+                for places, placement in zip(kept, listed.placements, strict=True)
+            )
+            found.append(improved(Schedule(problem, placements, listed.more), minimize))
+    return min(found, key=lambda each: order_of(each, minimize))
+
+
 def ranks(problem: PlanProblem) -> list[Callable[[int], Order]]:
     """Orders in which to place runs."""
     runs, latest, least = problem.runs, problem.latest_ends(), problem.least_durations
@@ -197,9 +224,9 @@ def ranks(problem: PlanProblem) -> list[Callable[[int], Order]]:
 
 def order_of(schedule: Schedule, minimize: str) -> Order:
     """How good a whole schedule is; smaller is better."""
-    more, cents, finish = schedule.nodes_added, schedule.cents, schedule.finish_s
-    goals = {"lateness": (finish, cents), "nodes": (more, cents, finish)}
-    return (*schedule.lateness, *goals.get(minimize, (cents, finish)))
+    more, cents, finish, early = schedule.nodes_added, schedule.cents, schedule.finish_s, schedule.weighted_finish_s
+    goals = {"lateness": (finish, cents), "nodes": (more, cents, early)}
+    return (*schedule.lateness, *goals.get(minimize, (cents, early)))
 
 
 def best_by_hand(problem: PlanProblem, minimize: str, goals: Iterable[str] = ("cost", "lateness")) -> Schedule | None:

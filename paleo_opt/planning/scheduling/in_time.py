@@ -6,15 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paleo_opt.planning.scheduling.by_hand import best_by_hand, improved
+from paleo_opt.planning.scheduling.by_hand import best_by_hand, rearranged
 from paleo_opt.planning.scheduling.model import Floats, Model, build
 from paleo_opt.planning.scheduling.parts import joined, part_of, parts
-from paleo_opt.planning.scheduling.problem import Candidate, PlanProblem
+from paleo_opt.planning.scheduling.problem import Candidate, PlanProblem, Schedule
 from paleo_opt.planning.scheduling.program import Clock, Stage, grids, run_program
 from paleo_opt.planning.scheduling.solution import GOALS, WHOLE, Solution, best_of
 
 #: Ends do not get much earlier on a finer grid than this [s].
 _FINE_ENOUGH = 1800
+#: Where a finer grid gained less than this share of the sum of the ends, the next will hardly gain more.
+_WORTH = 1e-4
+#: Where only the order among equals is at stake, this is good enough.
+_EARLY_GAP = 1e-3
 #: The runs of each part, with its solution.
 Pieces = list[tuple[tuple[int, ...], Solution]]
 
@@ -73,7 +77,8 @@ def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: floa
     own, hard, for_cost = Clock(clock.share(share)), [True] * len(problem.runs), minimize != "lateness"
     stages: list[Stage] = []
     least = _trivial_bound(problem, minimize)
-    found = Solution(best, minimize, least is None, least)
+    found = Solution(best, minimize, least is None, least if minimize in WHOLE else None)
+    before: float | None = None
     for grid in grids(problem, hard, for_cost=for_cost):
         if found.impossible or found.proved or own.over:
             break
@@ -87,14 +92,34 @@ def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: floa
             continue
         stage, values = run_program(model, GOALS[minimize], own.share(0.8), _cutoff(model, minimize, found))
         stages.append(stage)
-        schedule = None if values is None else improved(model.schedule(values), minimize)
+        schedule = None if values is None else rearranged(model.schedule(values), minimize)
         found = replace(found, schedule=best_of([found.schedule, schedule], minimize))
         # A finer grid on which the time ran out takes nothing from what is proved on a coarser one.
         if stage.gap == 0 or found.grid_gap != 0:
             found = replace(found, grid_s=grid, grid_gap=stage.gap)
-        if not for_cost and stage.gap == 0 and grid <= _FINE_ENOUGH:
+        gain = before - found.goal if stage.gap == 0 and before is not None else math.inf
+        if not for_cost and (gain <= _WORTH * found.goal or (stage.gap == 0 and grid <= _FINE_ENOUGH)):
             break
+        before = found.goal if found.feasible else None
+    if minimize in WHOLE and found.feasible and found.schedule is not None:
+        found = replace(found, schedule=_early(problem, found.schedule, minimize, own, stages))
     return replace(found, stages=tuple(stages))
+
+
+def _early(problem: PlanProblem, known: Schedule, minimize: str, clock: Clock, stages: list[Stage]) -> Schedule:
+    """Among schedules as good as ``known``, one whose important runs end early: not proved, but worth having."""
+    hard = [True] * len(problem.runs)
+    grid = grids(problem, hard, for_cost=False)[0]
+    model = build(problem, hard, grid, 0, hints=[known], for_cost=False)
+    if model is None:
+        return known
+    value = known.nodes_added if minimize == "nodes" else known.cents
+    held = [(model.objective(GOALS[minimize]), float(value))]
+    stage, values = run_program(model, "early", clock.share(0.5), held, _EARLY_GAP)
+    stages.append(stage)
+    return (
+        known if values is None else best_of([known, rearranged(model.schedule(values), minimize)], minimize) or known
+    )
 
 
 def _trivial_bound(problem: PlanProblem, minimize: str) -> int | None:

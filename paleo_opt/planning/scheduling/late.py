@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from paleo_opt.planning.scheduling.by_hand import best_by_hand, improved
+from paleo_opt.planning.scheduling.by_hand import best_by_hand, rearranged
 from paleo_opt.planning.scheduling.in_time import Pieces
 from paleo_opt.planning.scheduling.model import Floats, build
 from paleo_opt.planning.scheduling.parts import joined, part_of, parts
@@ -40,26 +40,29 @@ def solve_late(problem: PlanProblem, minimize: str, clock: Clock, pieces: Pieces
             soft[run] = True
     stages: list[Stage] = []
     schedules: list[tuple[Sequence[int], Schedule]] = []
-    used: list[int] = []
+    coarsest, widest = 0, 0.0
     for group in groups:
         kept = in_time.get(group)
         if kept is not None:
             schedules.append((group, kept))
             continue
-        found = _part_least_late(part_of(problem, group), minimize, clock, stages, used)
+        found, grid, gap = _part_least_late(part_of(problem, group), minimize, clock, stages)
         if found is None:
             return Solution(hand, minimize, stages=tuple(stages))
         schedules.append((group, found))
-    gaps = [stage.gap for stage in stages if stage.objective in PRIORITIES]
-    gap = max(gaps) if gaps and not any(math.isnan(each) for each in gaps) else math.nan
-    found = best_of([joined(problem, schedules), hand], minimize)
-    return Solution(found, minimize, grid_s=max(used, default=None), grid_gap=gap, stages=tuple(stages))
+        # Not known where it is not known of one part.
+        coarsest, widest = max(coarsest, grid), gap if math.isnan(gap) else max(gap, widest)
+    best = best_of([joined(problem, schedules), hand], minimize)
+    return Solution(best, minimize, grid_s=coarsest or None, grid_gap=widest, stages=tuple(stages))
 
 
 def _part_least_late(
-    problem: PlanProblem, minimize: str, clock: Clock, stages: list[Stage], used: list[int]
-) -> Schedule | None:
-    """One part, late: the lateness of each priority in turn, then the goal."""
+    problem: PlanProblem, minimize: str, clock: Clock, stages: list[Stage]
+) -> tuple[Schedule | None, int, float]:
+    """One part, late: the lateness of each priority in turn, then the goal.
+
+    Returns the schedule with the finest grid on which its lateness was solved [s] and the widest gap there.
+    """
     best = best_by_hand(problem, minimize)
     present = sorted({run.priority for run in problem.runs})
     # Priorities that are in time when scheduled by hand, and are more important than any that is not, stay in time.
@@ -73,23 +76,30 @@ def _part_least_late(
     objectives = [PRIORITIES[priority] for priority in present if priority not in kept]
     if minimize != "deadlines":
         objectives.append(GOALS[minimize])
+    finest, widest = 0, math.nan
     for grid in grids(problem, hard, last, False)[:_LATE_GRIDS]:
         if clock.over:
             break
         model = build(problem, hard, grid, last, hints=[best] if best is not None else [], for_cost=False)
         if model is None:
             continue
-        used.append(grid)
+        gaps: list[float] = []
         held: list[tuple[Floats, float]] = []
         solution: Floats | None = None
         for place, objective in enumerate(objectives):
             stage, values = run_program(model, objective, clock.share(0.5 / (len(objectives) - place)), held)
             stages.append(stage)
+            if objective in PRIORITIES:
+                gaps.append(stage.gap)
             if values is None:
                 break
             solution = values
             coefficients = model.objective(objective)
             held.append((coefficients, float(coefficients @ values)))
         if solution is not None:
-            best = best_of([best, improved(model.schedule(solution), minimize)], minimize)
-    return best
+            best = best_of([best, rearranged(model.schedule(solution), minimize)], minimize)
+        gap = math.nan if any(math.isnan(each) for each in gaps) else max(gaps, default=0.0)
+        # A finer grid on which the time ran out takes nothing from what is solved on a coarser one.
+        if gap == 0 or widest != 0:
+            finest, widest = grid, gap
+    return best, finest, widest

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.planning.scheduling.columns import Columns, Group, Integers, group_runs, make_columns
-from paleo_opt.planning.scheduling.problem import PRIORITIES, Placement, PlanProblem, Schedule
+from paleo_opt.planning.scheduling.problem import PRIORITIES, WEIGHTS, Placement, PlanProblem, Schedule
 
 Floats = NDArray[np.float64]
 #: Places at which a program says that a run waits for another, beside the sum over all starts.
@@ -53,7 +53,7 @@ class Model:
     # -- objectives ------------------------------------------------------------------------------------------
 
     def objective(self, name: str) -> Floats:
-        """Coefficients of ``cost`` [cents], ``finish`` [h], ``nodes`` or the lateness of a priority [h]."""
+        """Coefficients of ``cost`` [cents], ``finish`` [h], ``early``, ``nodes`` or the lateness of a priority [h]."""
         more: Floats = np.zeros(len(self.problem.pools))
         columns = self.columns
         if name == "cost":
@@ -61,6 +61,9 @@ class Model:
             more = np.array([pool.usd_per_more * 100 for pool in self.problem.pools])
         elif name == "finish":
             of_columns = columns.end / 3600.0
+        elif name == "early":
+            weight = np.array([WEIGHTS[self.problem.runs[group.runs[0]].priority] for group in self.groups])
+            of_columns = weight[columns.group] * columns.end / 3600.0
         elif name == "nodes":
             of_columns, more = np.zeros(columns.count), np.array([float(pool.counted) for pool in self.problem.pools])
         else:

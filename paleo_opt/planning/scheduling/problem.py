@@ -12,6 +12,8 @@ from functools import cached_property
 
 #: Priorities, the most important first; a run's priority is an index.
 PRIORITIES = ("critical", "high", "normal", "low")
+#: How much more an early end of an important run counts, among schedules that are as good by the goal.
+WEIGHTS = (8, 4, 2, 1)
 
 
 def to_cents(dollars: float) -> int:
@@ -239,6 +241,11 @@ class Schedule:
     def finish_s(self) -> int:
         """The ends of all runs, summed [s]."""
         return sum(self.end_s(run) for run in range(len(self.placements)))
+
+    @cached_property
+    def weighted_finish_s(self) -> int:
+        """The same, each weighted by its priority [s]."""
+        return sum(WEIGHTS[run.priority] * self.end_s(index) for index, run in enumerate(self.problem.runs))
 
 
 def topological(after: Sequence[Sequence[int]]) -> list[int]:

@@ -29,7 +29,8 @@ class Stage:
     """One program that was solved.
 
     Attributes:
-        objective: ``cost`` [cents], ``finish`` (the sum of the ends [h]), ``nodes``, or a priority: its lateness [h].
+        objective: ``cost`` [cents], ``finish`` (the sum of the ends [h]), ``early`` (the same, weighted by priority),
+            ``nodes``, or a priority: its lateness [h].
         runs: That it placed.
         value: Of the best solution found; NaN where none was.
         bound: No solution of this program is below; NaN where not known.
@@ -119,7 +120,7 @@ def last_end(problem: PlanProblem, hint: Schedule | None) -> int:
 
 
 def run_program(
-    model: Model, objective: str, seconds: float, held: Sequence[tuple[Floats, float]] = ()
+    model: Model, objective: str, seconds: float, held: Sequence[tuple[Floats, float]] = (), gap: float = 0.0
 ) -> tuple[Stage, Floats | None]:
     """Solve one program with HiGHS.
 
@@ -128,6 +129,7 @@ def run_program(
         objective: As for `Model.objective`.
         seconds: To stop after.
         held: Linear functions of the variables, each with a value that it may not exceed.
+        gap: Good enough.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array, vstack
@@ -144,12 +146,12 @@ def run_program(
         constraints=LinearConstraint(matrix, low, high),
         bounds=Bounds(*model.bounds),
         integrality=np.ones(model.variables),
-        options={"time_limit": seconds, "mip_rel_gap": 0.0},
+        options={"time_limit": seconds, "mip_rel_gap": gap},
     )
     values = None if result.x is None else np.rint(result.x)
     value = math.nan if values is None else float(coefficients @ values)
     bound = math.nan if result.mip_dual_bound is None else float(result.mip_dual_bound)
-    if result.status == _OPTIMAL:
+    if result.status == _OPTIMAL and not gap:
         bound = value
     stage = Stage(
         objective,
