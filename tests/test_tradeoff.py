@@ -31,7 +31,7 @@ from paleo_opt.search.sensitivity import sensitivities
 from paleo_opt.search.shifts import MOST_SHIFTED, find_shifts, with_links, with_prices
 from paleo_opt.search.space import SearchSpace, load_space
 from paleo_opt.search.sweep import sweep
-from paleo_opt.search.tradeoff import Front, Tradeoff, find_front, tradeoff
+from paleo_opt.search.tradeoff import Front, Tradeoff, find_front, pareto, tradeoff
 
 #: Figures closer than this are one: sums over layers are rounded in another order for one strategy than for many.
 SAME = 1e-9
@@ -320,8 +320,11 @@ def test_large_spaces_and_unproved_fronts_do_not_shift(monkeypatch: pytest.Monke
 def test_sensitivities_are_the_same_strategy_with_one_constant_changed() -> None:
     chosen = answer("16gpus").recommendation.recommended
     found = {item.name: item for item in sensitivities(chosen)}
-    assert list(found) == ["share of peak attained", "bandwidth of links", "price"]
-    peak, links, price = found.values()
+    assert list(found) == ["share of peak attained", "bandwidth of links", "price", "samples to the target (95%)"]
+    peak, links, price, samples = found.values()
+    assert samples.at_low.time_s < chosen.time_s < samples.at_high.time_s
+    assert samples.at_low.time_s * samples.at_high.time_s == pytest.approx(chosen.time_s**2, rel=1e-3)
+    assert chosen.problem.table.network.job is chosen.problem.job, "the problem itself is as it was"
     assert peak.at_low.time_s > chosen.time_s > peak.at_high.time_s
     assert (peak.low, peak.high) == ("44%", "66%")
     assert links.at_low.time_s > chosen.time_s > links.at_high.time_s
@@ -333,7 +336,11 @@ def test_sensitivities_are_the_same_strategy_with_one_constant_changed() -> None
 
 
 def test_a_share_of_peak_is_never_above_one_and_one_device_has_no_links() -> None:
-    chosen = answer(on=(replace(SLOW, price=None),), space=replace(SPACE, gpus=(1,)), options=Options(ppp_comp=0.95))
+    assert NETWORK.job is not None
+    fixed = replace(NETWORK, job=replace(NETWORK.job, critical_batch=None, samples_error=0.0))
+    chosen = pareto(
+        fixed, on=[replace(SLOW, price=None)], space=replace(SPACE, gpus=(1,)), options=Options(ppp_comp=0.95)
+    )
     found = sensitivities(chosen.recommendation.recommended)
     assert [(item.name, item.high) for item in found] == [("share of peak attained", "100%")]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from search_cases import CLUSTERS, NETWORK, SPACE
 
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.search.space import load_space
 from paleo_opt.search.tradeoff import Tradeoff, pareto
 
 #: What a name must never do: end a script, open an element, close an attribute, start a template's field.
@@ -59,3 +62,19 @@ def hostile() -> Tradeoff:
         return replace(cluster, name=name, provider=HOSTILE, device=device, price=price, source=HOSTILE)
 
     return pareto(network, on=[renamed(one, number) for number, one in enumerate(CLUSTERS)], space=SPACE)
+
+
+@cache
+def many() -> Tradeoff:
+    """More points than a chart shows."""
+    return pareto("resnet50", space=replace(load_space("default"), nodes_per_octave=48))
+
+
+def embedded(source: str) -> dict[str, Any]:
+    """The data of a page's scripts."""
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', source, re.DOTALL)
+    assert match
+    return json.loads(match[1])  # type: ignore[no-any-return]
+
+
+PAGES = {"shipped": shipped, "frugal": frugal, "unpriced": unpriced, "single": single, "hostile": hostile}

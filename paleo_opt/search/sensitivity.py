@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
-from paleo_opt.search.problem import Choice
+from paleo_opt.estimator.convergence import NORMAL_95, job_relative_error
+from paleo_opt.search.problem import Choice, SearchProblem
 from paleo_opt.search.shifts import with_links, with_prices
 
 COMPUTE_CHANGE, LINK_CHANGE, PRICE_CHANGE = 0.2, 0.5, 0.2
@@ -18,8 +20,8 @@ class Sensitivity:
         name: Of the constant, for a reader.
         low: What is changed, for a reader: ``−20%``.
         high: Likewise.
-        worse: The strategy's choice with the constant at its low end.
-        better: With it at its high end.
+        at_low: The strategy's choice with the constant at its low end.
+        at_high: With it at its high end.
     """
 
     name: str
@@ -30,9 +32,10 @@ class Sensitivity:
 
 
 def sensitivities(choice: Choice) -> list[Sensitivity]:
-    """How a choice depends on the share of peak that devices attain, on its links and on its price.
+    """How a choice depends on the share of peak that devices attain, on its links, on its price, and on the samples.
 
-    A share of peak is never above 1. Links matter to more than one device alone, prices where there is one.
+    A share of peak is never above 1. Links matter to more than one device alone, prices where there is one. The samples
+    to the target go to the ends of what holds them with 95% where they are not a fixed amount.
     """
     problem, strategy = choice.problem, choice.strategy
     cluster, options = strategy.cluster, problem.options
@@ -63,4 +66,22 @@ def sensitivities(choice: Choice) -> list[Sensitivity]:
         found.append(
             Sensitivity("price", f"−{PRICE_CHANGE:.0%}", f"+{PRICE_CHANGE:.0%}", *(Choice(problem, s) for s in changed))
         )
+    error = float(job_relative_error(problem.job, strategy.global_batch))
+    if error > 0:
+        factors = math.exp(-NORMAL_95 * error), math.exp(NORMAL_95 * error)
+        found.append(
+            Sensitivity(
+                "samples to the target (95%)",
+                f"−{1.0 - factors[0]:.0%}",
+                f"+{factors[1] - 1.0:.0%}",
+                *(Choice(_with_samples(problem, factor), strategy) for factor in factors),
+            )
+        )
     return found
+
+
+def _with_samples(problem: SearchProblem, factor: float) -> SearchProblem:
+    """``problem`` whose target takes ``factor`` times the samples."""
+    job = replace(problem.job, samples_to_target=problem.job.samples_to_target * factor)
+    network = replace(problem.network, job=job)
+    return replace(problem, network=network, job=job, table=replace(problem.table, network=network))

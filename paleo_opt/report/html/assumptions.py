@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 
+from paleo_opt.estimator.convergence import NORMAL_95, job_relative_error
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.network.graph import TrainingJob
 from paleo_opt.quantities import format_bandwidth, format_count, format_flops, format_memory, format_money, format_time
 from paleo_opt.report.html.markup import linked, pairs, table, text
 from paleo_opt.report.json_output import estimate_json
@@ -28,12 +30,15 @@ def assumptions(answer: Tradeoff) -> str:
     )
     figures, job = estimate_json(choice.estimates), problem.job
     samples = figures["samples_to_target"]
+    error = float(job_relative_error(job, strategy.global_batch))
+    within = f", ±{percent(NORMAL_95 * error)} (95%)" if error else ""
     entries = [
         ("model", f"{text(options.model)}, {text(problem.table.conv_algorithm)} convolutions"),
         ("share of peak attained", f"{percent(options.device_ppp(device, precision))} in {text(precision)} ({share})"),
         ("share of link bandwidth attained", f"{percent(options.cluster_ppp(strategy.cluster))} ({links})"),
         ("target", text(job.target)),
-        ("samples to the target", f"{samples / 1e6:,.4g} M at a global batch of {strategy.global_batch:,}"),
+        ("samples to the target", f"{samples / 1e6:,.4g} M at a global batch of {strategy.global_batch:,}{within}"),
+        *_law(job),
         ("largest global batch", f"{problem.batch_limit:,} samples"),
         ("optimizer", text(options.optimizer or job.optimizer)),
         ("terms of rent", text(options.pricing.replace("_", " "))),
@@ -41,6 +46,16 @@ def assumptions(answer: Tradeoff) -> str:
         *(("note", text(note)) for note in problem.notes),
     ]
     return pairs(entries)
+
+
+def _law(job: TrainingJob) -> list[tuple[str, str]]:
+    """How the samples grow with the global batch."""
+    if job.critical_batch is None:
+        return [("a larger batch", "takes the same samples: a fixed amount")]
+    spread = ""
+    if job.critical_batch_interval is not None:
+        spread = f", 95%: {job.critical_batch_interval[0]:,.0f} to {job.critical_batch_interval[1]:,.0f}"
+    return [("critical batch", f"{job.critical_batch:,.0f} samples ({text(job.law_source)}{spread})")]
 
 
 def _given(value: float | None, form: Callable[[float], str], none: str) -> str:
