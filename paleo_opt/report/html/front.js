@@ -64,10 +64,11 @@ function datasets() {
       order: { front: 1, light: 2, behind: 3, other: 4 }[kind],
       data: members.map((point) => ({ x: points.time[point], y: y[point], point })),
       pointStyle: shape,
-      pointRadius: { front: 5.5, light: 4, behind: 2.5, other: 1.8 }[kind],
+      pointRadius: { front: 5.5, light: 4, behind: size < 500 ? 3.5 : 2.5, other: size < 500 ? 3 : 1.8 }[kind],
       pointBackgroundColor: kind === "behind" ? `${fill}70` : fill,
       pointBorderColor: STROKED.has(shape) ? fill : kind === "front" ? colour("card") : fill,
-      pointBorderWidth: STROKED.has(shape) ? 2 : kind === "front" ? 1 : 0,
+      // Where marks overlap, their rims would hide them.
+      pointBorderWidth: STROKED.has(shape) ? 2 : kind === "front" && data.front.length < 40 ? 1 : 0,
       pointHoverRadius: 7,
     });
   }
