@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +10,9 @@ import numpy as np
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Options, estimate
-from paleo_opt.estimator.strategy import Strategies, Strategy
+from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.planning.jobs import Job, JobsFile, Resource
+from paleo_opt.planning.pruning import useful
 from paleo_opt.planning.scheduling.problem import Candidate
 from paleo_opt.quantities import format_memory
 from paleo_opt.search.blocks import Block
@@ -147,18 +147,28 @@ class Estimator:
         self, job: Job, searched: Searched, ways: Sequence[Way], resources: Sequence[Resource], options: Options
     ) -> None:
         self.job, self.ways = job, tuple(ways)
-        self._searched = searched
-        self._resources, self._options = resources, options
-        self._known: dict[float, tuple[Floats, Floats, Floats]] = {}
+        self._searched, self._resources, self._options = searched, resources, options
+        self._resource = np.array([way.resource for way in ways], dtype=np.int64)
+        self._nodes = np.array([way.nodes for way in ways], dtype=np.int64)
+        self._limited = np.array([resources[way.resource].nodes is not None for way in ways], dtype=bool)
+        self._known: dict[float, tuple[Integers, Floats]] = {}
+        self._candidates: dict[tuple[float, tuple[int, ...]], tuple[Candidate, ...]] = {}
+        #: Whether every way that a schedule can need was kept.
+        self.whole = True
 
-    def figures(self, factor: float) -> tuple[Floats, Floats, Floats]:
-        """Time to target [s], time for which nodes are paid [s] and cost [$] of each way. Shapes (ways,)."""
+    def figures(self, factor: float) -> tuple[Integers, Floats]:
+        """Time [whole s] and cost [$] of each way, of a run of ``factor`` times the samples. Shapes (ways,).
+
+        Rented nodes are paid for whole hours.
+        """
         if factor not in self._known:
-            self._known[factor] = self._estimate(scaled(self._searched.problem.table, factor))
+            time, held, cost = self._estimate(scaled(self._searched.problem.table, factor))
+            duration = np.maximum(np.ceil(time - 1e-6), 1).astype(np.int64)
+            self._known[factor] = duration, self._bills(held / 3600.0, cost)
         return self._known[factor]
 
     def _estimate(self, table: CostTable) -> tuple[Floats, Floats, Floats]:
-        """Every way, those of one layout together."""
+        """Time to target [s], time for which nodes are held [s] and cost [$]; ways of one layout together."""
         time, held, cost = (np.full(len(self.ways), np.nan) for _ in range(3))
         layouts: dict[tuple[str, int], list[int]] = {}
         for index, way in enumerate(self.ways):
@@ -173,33 +183,51 @@ class Estimator:
                 into[indices] = np.broadcast_to(values, (len(indices),))
         return time, held, cost
 
-    def candidates(self, factor: float) -> list[Candidate]:
-        """Every way as a candidate; ``key`` is its index. Rented nodes are paid for whole hours."""
-        time, held, cost = self.figures(factor)
-        return [
-            Candidate(
-                way.resource,
-                way.nodes,
-                max(1, math.ceil(time[index] - 1e-6)),
-                self._bill(way, float(held[index]), float(cost[index])),
-                index,
-            )
-            for index, way in enumerate(self.ways)
-        ]
+    def _bills(self, hours: Floats, cost: Floats) -> Floats:
+        """What each way adds to the bill [$]."""
+        bills = np.zeros(len(self.ways))
+        for index in np.unique(self._resource).tolist():
+            each, here = self._resources[index], self._resource == index
+            whole = np.ceil(hours[here] - 1e-9)
+            if each.kind != "rent":
+                bills[here] = self._nodes[here] * hours[here] * (each.usd_per_node_hour or 0.0)
+            elif each.usd_per_node_hour is not None:
+                bills[here] = self._nodes[here] * whole * each.usd_per_node_hour
+            else:
+                price = self._options.node_price(each.cluster)
+                assert price is not None, "what has no price was refused"
+                # The estimate's bill, which may hold storage and egress, and the rest of the last hour.
+                rest = self._nodes[here] * (whole - hours[here]) * price.dollars_per_hour
+                bills[here] = cost[here] + rest
+        return bills
 
-    def _bill(self, way: Way, held_s: float, cost_usd: float) -> float:
-        """What a run adds to the bill [$]."""
-        each = self._resources[way.resource]
-        hours = held_s / 3600.0
-        if each.kind != "rent":
-            return way.nodes * hours * (each.usd_per_node_hour or 0.0)
-        whole = math.ceil(hours - 1e-9)
-        if each.usd_per_node_hour is not None:
-            return way.nodes * whole * each.usd_per_node_hour
-        price = self._options.node_price(each.cluster)
-        assert price is not None, "what has no price was refused"
-        # The estimate's bill, which may hold storage and egress, and the rest of the last hour.
-        return cost_usd + way.nodes * (whole - hours) * price.dollars_per_hour
+    def candidates(self, factor: float, pools: Mapping[int, int]) -> tuple[Candidate, ...]:
+        """The ways that a schedule can need; ``key`` is the index among `ways`.
+
+        Args:
+            factor: Of the samples.
+            pools: The pool of each resource that may be used.
+        """
+        key = factor, tuple(pools)
+        if key not in self._candidates:
+            duration, bills = self.figures(factor)
+            cents = np.ceil(bills * 100 - 1e-6).astype(np.int64)
+            here = np.flatnonzero(np.isin(self._resource, list(pools)))
+            kept, whole = useful(
+                self._resource[here], self._nodes[here], duration[here], cents[here], self._limited[here]
+            )
+            self.whole &= whole
+            self._candidates[key] = tuple(
+                Candidate(
+                    pool=pools[self.ways[i].resource],
+                    nodes=self.ways[i].nodes,
+                    duration_s=int(duration[i]),
+                    cost_usd=float(bills[i]),
+                    key=i,
+                )
+                for i in here[kept].tolist()
+            )
+        return self._candidates[key]
 
 
 def scaled(table: CostTable, factor: float) -> CostTable:

@@ -103,10 +103,11 @@ def _continued(setup: Setup, end: datetime) -> list[_Work]:
 
 def _node_seconds(setup: Setup, job: int, fleet: Sequence[int]) -> list[float]:
     """The least node-seconds of a run with factor 1 on each cluster of the fleet; infinite where it cannot run."""
+    estimator = setup.estimators[job]
     found = dict.fromkeys(fleet, np.inf)
-    for candidate in setup.estimators[job].candidates(1.0):
-        if candidate.pool in found:
-            found[candidate.pool] = min(found[candidate.pool], candidate.nodes * candidate.duration_s)
+    for way, duration in zip(estimator.ways, estimator.figures(1.0)[0].tolist(), strict=True):
+        if way.resource in found:
+            found[way.resource] = min(found[way.resource], way.nodes * duration)
     return list(found.values())
 
 

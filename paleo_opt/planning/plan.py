@@ -173,8 +173,9 @@ class Plan:
             if solution.impossible:
                 return "proved: no plan meets every deadline, on any grid"
             return "no plan that meets every deadline was found; it is not proved that there is none"
+        among = "" if all(each.whole for each in self.setup.estimators) else ", among the ways to run that were kept"
         if self.minimize == "cost" and solution.proved:
-            return "proved: no plan that meets every deadline costs less, on any grid"
+            return f"proved: no plan that meets every deadline costs less, on any grid{among}"
         if solution.grid_s is None:
             return "not proved to be the best"
         grid = format_time(solution.grid_s)
@@ -238,13 +239,14 @@ def plan(
     setup = make_setup(file, file.resources, options, conv_algorithm)
     problem, _ = setup.problem()
     solution = solve(problem, minimize, time_limit)
+    check = None if solution.schedule is None else check_schedule(solution.schedule)
     answer = Plan(
         setup=setup,
         problem=problem,
         minimize=minimize,
         solution=solution,
-        check=None if solution.schedule is None else check_schedule(solution.schedule),
-        fleet_alone=_fleet_alone(setup, time_limit / 3),
+        check=check,
+        fleet_alone=_fleet_alone(setup, problem, solution, time_limit / 3),
         months=months_of(setup),
         relaxations=() if solution.feasible else find_relaxations(setup, time_limit),
         seconds=time.perf_counter() - begin,
@@ -254,11 +256,19 @@ def plan(
     return answer
 
 
-def _fleet_alone(setup: Setup, time_limit: float) -> FleetAlone | None:
-    """What would happen with the fleet alone, where there is a fleet and something else."""
+def _fleet_alone(setup: Setup, whole: PlanProblem, found: Solution, time_limit: float) -> FleetAlone | None:
+    """What would happen with the fleet alone, where there is a fleet and something else.
+
+    Where the plan that was ``found`` uses nothing else, that.
+    """
     kinds = {each.kind for each in setup.resources}
     if "fleet" not in kinds or kinds == {"fleet"}:
         return None
+    schedule = found.schedule
+    if found.feasible and schedule is not None and not any(schedule.more):
+        used = {setup.resources[schedule.candidate(run).pool].kind for run in range(len(whole.runs))}
+        if used == {"fleet"}:
+            return FleetAlone(found, whole, (), (), None)
     problem, kept = setup.problem(("fleet",), budget=False)
     missing = tuple(run.name for index, run in enumerate(setup.runs) if index not in kept)
     solution = solve(problem, "deadlines", time_limit) if problem.runs else Solution(None, "deadlines")

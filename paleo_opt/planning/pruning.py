@@ -1,71 +1,61 @@
-"""Of the ways to run, those that a schedule can need."""
+"""Of the ways to run, those that a schedule can need: none that another beats in everything that counts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
 import numpy as np
+from numpy.typing import NDArray
 
-from paleo_opt.planning.jobs import Resource
-from paleo_opt.planning.scheduling.problem import Candidate
+Integers = NDArray[np.int64]
 
-#: Ways to run kept per run and pool, and per run on all pools without limit together.
-MOST_PER_POOL = 10
-MOST_WITHOUT_LIMIT = 24
+#: Ways to run kept per run and limited resource, and per run on all resources without limit together: more than a sweep
+#: of the default space finds on a hundred nodes.
+MOST_PER_RESOURCE = 40
+MOST_WITHOUT_LIMIT = 100
 
 
-def pruned(
-    candidates: Sequence[Candidate], resources: Sequence[Resource], pools: Mapping[int, int]
-) -> tuple[Candidate, ...]:
-    """The candidates that a schedule can need, on the pools they are offered on.
+def useful(
+    resource: Integers, nodes: Integers, duration: Integers, cents: Integers, limited: NDArray[np.bool_]
+) -> tuple[Integers, bool]:
+    """The ways that a schedule can need, by index, and whether all such were kept.
 
     On nodes that are limited: what uses more nodes, or costs more, must be faster. On nodes without limit only money
-    and time count, whatever the cluster. Where many are left, they are thinned out evenly in the logarithm of time.
+    and time count, whatever the cluster. Where too many are left, they are thinned out evenly in the logarithm of time.
 
     Args:
-        candidates: Of one run, by resource.
-        resources: All.
-        pools: Index of the pool of each resource that may be used.
+        resource: Of each way. Shape (ways,), as all.
+        nodes: Of it.
+        duration: [s].
+        cents: What it costs.
+        limited: Whether its nodes are.
     """
-    limited: dict[int, list[Candidate]] = {}
-    free: list[Candidate] = []
-    for candidate in candidates:
-        if candidate.pool in pools:
-            own = limited.setdefault(candidate.pool, []) if resources[candidate.pool].nodes is not None else free
-            own.append(candidate)
-    kept: list[Candidate] = []
-    for own in limited.values():
-        front = [
-            c
-            for c in own
-            if not any(
-                (o.nodes, o.duration_s, o.cents) != (c.nodes, c.duration_s, c.cents)
-                and o.nodes <= c.nodes
-                and o.duration_s <= c.duration_s
-                and o.cents <= c.cents
-                for o in own
-            )
-        ]
-        kept += thinned(front, MOST_PER_POOL)
-    best = math.inf
-    front = []
-    for candidate in sorted(free, key=lambda c: (c.duration_s, c.cents)):
-        if candidate.cents < best:
-            best = candidate.cents
-            front.append(candidate)
-    kept += thinned(front, MOST_WITHOUT_LIMIT)
-    return tuple(replace(candidate, pool=pools[candidate.pool]) for candidate in kept)
+    kept: list[Integers] = []
+    whole = True
+    for each in np.unique(resource[limited]).tolist():
+        own = np.flatnonzero(limited & (resource == each))
+        columns = np.stack([nodes[own], duration[own], cents[own]])
+        no_worse = (columns[:, :, None] <= columns[:, None, :]).all(axis=0)
+        beaten = (no_worse & ~no_worse.T).any(axis=0)
+        front = own[~beaten]
+        whole &= front.size <= MOST_PER_RESOURCE
+        kept.append(thinned(front, duration, cents, MOST_PER_RESOURCE))
+    free = np.flatnonzero(~limited)
+    free = free[np.lexsort((cents[free], duration[free]))]
+    if free.size:
+        least = np.minimum.accumulate(cents[free])
+        front = free[np.concatenate([[True], least[1:] < least[:-1]])]
+        whole &= front.size <= MOST_WITHOUT_LIMIT
+        kept.append(thinned(front, duration, cents, MOST_WITHOUT_LIMIT))
+    return (np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)), bool(whole)
 
 
-def thinned(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
+def thinned(ways: Integers, duration: Integers, cents: Integers, most: int) -> Integers:
     """At most ``most`` of them: the fastest, the slowest, the cheapest, and others evenly in the logarithm of time."""
-    if len(candidates) <= most:
-        return list(candidates)
-    ordered = sorted(candidates, key=lambda c: (c.duration_s, c.cents, c.nodes))
-    cheapest = min(range(len(ordered)), key=lambda i: (ordered[i].cents, ordered[i].duration_s))
-    logs = np.log([c.duration_s for c in ordered])
+    if ways.size <= most:
+        return ways
+    ordered = ways[np.lexsort((cents[ways], duration[ways]))]
+    logs = np.log(duration[ordered])
     wanted = np.linspace(logs[0], logs[-1], most - 1)
-    chosen = {0, len(ordered) - 1, cheapest, *(int(np.abs(logs - value).argmin()) for value in wanted)}
-    return [ordered[i] for i in sorted(chosen)]
+    nearest = np.abs(logs[:, None] - wanted).argmin(axis=0)
+    cheapest = int(np.lexsort((duration[ordered], cents[ordered]))[0])
+    kept: Integers = ordered[np.unique(np.append(nearest, cheapest))]
+    return kept

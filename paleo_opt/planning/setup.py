@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from paleo_opt.estimator.estimate import Options
 from paleo_opt.planning.candidates import Estimator, all_ways, search_networks
 from paleo_opt.planning.jobs import JobsFile, Resource, RunSpec, expand, waits
-from paleo_opt.planning.pruning import pruned
 from paleo_opt.planning.scheduling.problem import PlanProblem, Pool, Run, topological
 
 
@@ -43,11 +42,10 @@ class Setup:
         """
         used = [i for i, each in enumerate(self.resources) if kinds is None or each.kind in kinds]
         pools = {index: place for place, index in enumerate(used)}
-        kept: list[int] = []
+        kept: dict[int, int] = {}
         runs: list[Run] = []
         for index, spec in enumerate(self.runs):
-            candidates = self.estimators[spec.job].candidates(spec.factor)
-            possible = pruned(candidates, self.resources, pools)
+            possible = self.estimators[spec.job].candidates(spec.factor, pools)
             if not possible:
                 continue
             runs.append(
@@ -57,10 +55,10 @@ class Setup:
                     self.file.seconds(spec.deadline),
                     possible,
                     self.file.jobs[spec.job].priority,
-                    tuple(kept.index(before) for before in self.after[index] if before in kept),
+                    tuple(kept[before] for before in self.after[index] if before in kept),
                 )
             )
-            kept.append(index)
+            kept[index] = len(kept)
         limit = self.file.budget_usd if budget else None
         return PlanProblem(tuple(runs), tuple(self._pool(self.resources[i]) for i in used), limit), tuple(kept)
 

@@ -72,15 +72,13 @@ def _joint_gap(solved: Sequence[Solution]) -> float:
 def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: float) -> Solution:
     """One part: by hand, then on finer and finer grids, each bounded by the relaxed program, until it is proved."""
     best = best_by_hand(problem, minimize)
-    if minimize == "deadlines":
-        return Solution(best, minimize)
     own, hard, for_cost = Clock(clock.share(share)), [True] * len(problem.runs), minimize != "lateness"
     stages: list[Stage] = []
     least = _trivial_bound(problem, minimize)
     found = Solution(best, minimize, least is None, least if minimize in WHOLE else None)
     before: float | None = None
     for grid in grids(problem, hard, for_cost=for_cost):
-        if found.impossible or found.proved or own.over:
+        if found.impossible or found.proved or own.over or (minimize == "deadlines" and found.feasible):
             break
         if minimize in WHOLE or not found.feasible:
             found = _bounded(found, problem, grid, own.share(0.4), stages)
@@ -101,7 +99,7 @@ def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: floa
         if not for_cost and (gain <= _WORTH * found.goal or (stage.gap == 0 and grid <= _FINE_ENOUGH)):
             break
         before = found.goal if found.feasible else None
-    if minimize in WHOLE and found.feasible and found.schedule is not None:
+    if minimize in WHOLE and found.feasible and found.schedule is not None and len(problem.runs) > 1:
         found = replace(found, schedule=_early(problem, found.schedule, minimize, own, stages))
     return replace(found, stages=tuple(stages))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from paleo_opt.planning.scheduling.in_time import solve_in_time, together
 from paleo_opt.planning.scheduling.late import solve_late
-from paleo_opt.planning.scheduling.problem import PlanProblem
+from paleo_opt.planning.scheduling.problem import PlanProblem, to_cents
 from paleo_opt.planning.scheduling.program import Clock
 from paleo_opt.planning.scheduling.solution import Solution
 
@@ -26,6 +26,8 @@ def solve(problem: PlanProblem, minimize: str = "cost", time_limit: float = 30.0
         time_limit: For the integer programs [s].
     """
     clock = Clock(time_limit)
+    if not _can_bind(problem):
+        problem = replace(problem, budget_usd=None)
     # A budget ties everything together; often it does not bind, and the parts can be solved without.
     pieces = solve_in_time(replace(problem, budget_usd=None), minimize, clock)
     found = together(problem, minimize, pieces)
@@ -42,3 +44,10 @@ def solve(problem: PlanProblem, minimize: str = "cost", time_limit: float = 30.0
         impossible = bound.impossible
     late = solve_late(problem, minimize, clock, pieces if problem.budget_usd is None else [])
     return replace(late, impossible=impossible, stages=stages + late.stages, seconds=clock.spent)
+
+
+def _can_bind(problem: PlanProblem) -> bool:
+    """Whether the budget can be exceeded at all."""
+    dearest = sum(max(candidate.cents for candidate in run.candidates) for run in problem.runs)
+    added = sum(to_cents(pool.usd_per_more * pool.most_more) for pool in problem.pools)
+    return dearest + added > problem.budget_cents
