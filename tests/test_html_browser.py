@@ -94,7 +94,7 @@ def test_pointing_at_the_front_shows_the_configuration(
         choice = answer.front.choices[place]
         assert choice.strategy.cluster.device.name in tip
         assert "on the front" in tip
-        assert re.search(r"^\d.* GPUs? = \d.* nodes? × \d+ ", tip, re.MULTILINE)
+        assert re.search(r"^\d.* GPUs? (=|on) \d.* nodes? × \d+ ", tip, re.MULTILINE)
         box = browser.run("(r => [r.left, r.right])(document.getElementById('tip').getBoundingClientRect())")
         assert box[0] >= 0 and box[1] <= width
     browser.mouse("mouseMoved", 1, 1)

@@ -58,12 +58,15 @@ function axis(kind, logarithmic, title, extra = {}) {
       const room = across ? scale.chart.width : scale.chart.height;
       const most = Math.max(2, Math.floor(room / (across ? 76 : 38)));
       const { min, max } = scale;
-      let values = logarithmic ? log(min, max).filter((value) => value >= min && value <= max) : even(min, max, most, steps(min, max));
+      let values = logarithmic ? log(min, max).filter((value) => value >= min && value <= max) : [];
+      // A narrow stretch of a logarithmic axis is nearly linear.
+      if (values.length < 2) values = even(min, max, most, steps(min, max));
       if (values.length > most) {
         const every = Math.ceil(values.length / most);
         values = values.filter((_, place) => place % every === 0);
       }
-      scale.ticks = values.map((value) => ({ value }));
+      // Two ticks of one text would say that nothing lies between them.
+      scale.ticks = values.filter((value, place) => !place || text(value) !== text(values[place - 1])).map((value) => ({ value }));
     },
     ...extra,
   };
@@ -74,7 +77,7 @@ function limits(values, logarithmic) {
   const known = values.filter((value) => value !== null && value > 0);
   const low = Math.min(...known), high = Math.max(...known);
   if (!logarithmic) return { min: 0, max: high * 1.15 };
-  const room = Math.max(high / low, 1.3) ** 0.04;
+  const room = Math.max((high / low) ** 0.04, (1.5 * low / high) ** 0.5);
   return { min: low / room, max: high * room };
 }
 

@@ -27,7 +27,7 @@ function pick(point) {
 const ROWS = [
   ["where", (point) => standing(point)],
   ["cluster", (point, found) => found.cluster],
-  ["devices", (point, found) => `${plural(found.gpus, "GPU")} = ${plural(found.nodes, "node")} × ${data.clusters[clusterOf(point)].perNode} ${found.device}`],
+  ["devices", (point, found) => found.devices],
   ["split", (point, found) => found.divided],
   ["micro-batch", (point, found) => found.passes > 1 ? `${count(found.micro)} × ${count(found.passes)} passes` : count(found.micro)],
   ["global batch", (point, found) => count(found.batch)],

@@ -21,15 +21,14 @@ function describe(point) {
   return {
     title: `${spent} in ${time(points.time[point])}`,
     cluster: name,
-    device,
     gpus,
-    nodes,
     divided,
     micro,
     passes,
     batch: workers * micro * passes,
     collective: gpus > 1 ? data.collectives[points.collective[point]] : "–",
     precision,
+    devices: `${plural(gpus, "GPU")} ${nodes * perNode > gpus ? "on" : "="} ${plural(nodes, "node")} × ${perNode} ${device}${nodes * perNode > gpus ? ` (${nodes * perNode - gpus} idle)` : ""}`,
     price: data.clusters[cluster].price,
     capacity: data.clusters[cluster].memory / 1e6,
   };
@@ -161,7 +160,7 @@ function showTip(point) {
   const found = describe(point);
   const lines = [
     found.cluster,
-    `${plural(found.gpus, "GPU")} = ${plural(found.nodes, "node")} × ${data.clusters[clusterOf(point)].perNode} ${found.device}`,
+    found.devices,
     found.gpus > 1 ? `${found.divided} · ${found.collective} · ${found.precision}` : found.precision,
     `micro-batch ${count(found.micro)}${found.passes > 1 ? ` × ${count(found.passes)} passes` : ""} · global batch ${count(found.batch)}`,
     `step ${time(points.step[point])} · ${memory(points.memory[point])} of ${memory(found.capacity)}${points.energy[point] === null ? "" : ` · ${energy(points.energy[point])}`}`,

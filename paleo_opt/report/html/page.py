@@ -65,6 +65,8 @@ def render_page(tradeoff: Tradeoff, most_points: int = MOST_POINTS) -> str:
         f"{shown:,} of the {count:,} points are shown: the whole front, and of the others an even choice over time."
         if shown < count
         else f"All {count:,} points are shown."
+        if count > 1
+        else "There is one point."
     )
     title = " · ".join(title_parts(problem, figures_text(front)))
     command = pareto_command(tradeoff, _COLUMNS)
