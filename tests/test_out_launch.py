@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from launch_stubs import Call, Stubs, known
+from launch_stubs import KNOWN, Call, Stubs, known
 
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Options, estimate
@@ -26,7 +26,7 @@ from paleo_opt.hardware.load import load_cluster, load_device
 from paleo_opt.network.load import load_network
 from paleo_opt.report.out import launch_deepspeed, launch_megatron, launch_skypilot, launch_slurm, launch_torchrun
 from paleo_opt.report.out.files import TARGETS, launch_files
-from paleo_opt.report.out.launch import Launch, make_launch, slug
+from paleo_opt.report.out.launch import Launch, make_launch, slug, variables
 
 TABLE = compile_network(load_network("alexnet_v2"))
 CHOSEN = ("MICRO_BATCH", "ACCUMULATION", "GLOBAL_BATCH", "PRECISION", "OPTIMIZER", "STEPS")
@@ -364,3 +364,20 @@ def test_slugs() -> None:
     assert [slug(text) for text in ("vgg16", "Inception_v3", "a  b--c", "ネット", "", "-x-", "y" * 99)] == [
         "vgg16", "inception-v3", "a-b-c", "training", "training", "x", "y" * 40,
     ]  # fmt: skip
+
+
+class TestDocumented:
+    PAGE = (Path(__file__).resolve().parent.parent / "docs/launch.md").read_text(encoding="utf-8")
+
+    def test_the_variables(self) -> None:
+        rows = [line.split("|")[1] for line in self.PAGE.splitlines() if line.startswith("| `")]
+        documented = {name for row in rows for name in re.findall("`([A-Z_]+)`", row)}
+        assert documented == {name for launch in LAUNCHES.values() for name, *_ in variables(launch)}
+
+    def test_the_files(self) -> None:
+        assert set(re.findall(r"^\| `launch/([\w.]+)`", self.PAGE, re.M)) == {target.FILE for target in TARGETS}
+
+    def test_the_versions_are_those_of_the_lists(self) -> None:
+        for facts in KNOWN.values():
+            name, version = facts["source"].partition(":")[0].split()
+            assert f"| {name} {version.partition('+')[0]} |" in self.PAGE

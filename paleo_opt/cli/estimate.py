@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import operations, options, values
+from paleo_opt.cli import operations, options, out, values
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.strategy import Strategy
@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
     options.add_model(parser)
     operations.add_operations(parser)
     options.add_common(parser, options.SET_HELP)
+    out.add_out(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,7 +62,8 @@ def _choices(args: argparse.Namespace, strategy: Strategy, fits: bool, most: int
 
 
 def run(args: argparse.Namespace) -> int:
-    """Estimate and print. Raises `SpecError`."""
+    """Estimate, write the folder asked for, and print. Raises `SpecError`."""
+    out.check_out(args)
     network = options.network_of(args)
     cluster = options.cluster_of(args, args.gpus or 1)
 
@@ -92,5 +94,10 @@ def run(args: argparse.Namespace) -> int:
     most = network.job.max_global_batch if network.job and not args.inference else None
     made = [*_choices(args, strategy, bool(estimates.fits.all()), most), *options.borrowed_price(args, cluster)]
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
+    if args.out is not None:
+        from paleo_opt.report.out.files import estimate_files
+
+        device = args.device if args.on else None
+        out.write_out(args, lambda request: estimate_files(answer, request, device, dict(args.set)))
     emit(dump(answer.to_json()) if args.json else render(answer, args.layers))
     return 0

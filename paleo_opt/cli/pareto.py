@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from paleo_opt.cli import operations, options, values
+from paleo_opt.cli import operations, options, out, values
 
 _DESCRIPTION = """\
 Everything worth choosing: the exact front of cost against time over all that is
@@ -79,6 +79,7 @@ def add_parser(commands: Any) -> None:
     options.add_model(parser, inference=False)
     operations.add_operations(parser)
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
+    out.add_out(parser)
     parser.set_defaults(run=run)
 
 
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         InfeasibleError: nothing is within the budgets.
     """
     _check_files(args)
+    out.check_out(args)
     overrides = {
         f"{prefix}{name}": text
         for prefix, fields in (("net.", "net"), ("space.", "space"), ("", "cluster"))
@@ -150,6 +152,10 @@ def run(args: argparse.Namespace) -> int:
             top=args.top,
             progress=progress,
         )
+    if args.out is not None:
+        from paleo_opt.report.out.files import tradeoff_files
+
+        out.write_out(args, lambda request: tradeoff_files(answer, request, "pareto"))
     _write_files(args, answer)
     if args.json:
         from paleo_opt.report.json_output import dump

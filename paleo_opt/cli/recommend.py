@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import operations, options, values
+from paleo_opt.cli import operations, options, out, values
 
 _DESCRIPTION = """\
 The configuration that trains NET fastest (or, where the only budget is time,
@@ -72,6 +72,7 @@ def add_parser(commands: Any) -> None:
     options.add_model(parser, inference=False)
     operations.add_operations(parser)
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
+    out.add_out(parser)
     parser.set_defaults(run=run)
 
 
@@ -88,7 +89,12 @@ def _budget(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search and print. Raises `SpecError`, and `InfeasibleError` where nothing is within the budgets."""
+    """Search, write the folder asked for, and print.
+
+    Raises:
+        SpecError: bad input, or a folder that cannot be written.
+        InfeasibleError: nothing is within the budgets.
+    """
     from paleo_opt.errors import SpecError
 
     if not args.budget:
@@ -98,32 +104,48 @@ def run(args: argparse.Namespace) -> int:
         for prefix, fields in (("net.", "net"), ("space.", "space"), ("", "cluster"))
         for name, text in options.settings(args.set)[fields].items()
     }
+    out.check_out(args)
     network = options.network_of(args)
 
     from paleo_opt.report.json_output import dump
+    from paleo_opt.report.progress import SweepProgress
     from paleo_opt.report.recommendation import recommendation_json, render
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
-    answer = recommend(
-        network,
-        budgets=args.budget,
-        on=tuple(dict.fromkeys(args.on or ())),
-        minimize=args.minimize,
-        space=args.space,
-        options=options.options_of(args),
-        conv_algorithm=args.conv_algorithm,
-        precision=args.precision,
-        global_batch=args.global_batch,
-        micro_batch=args.micro_batch,
-        tensor=args.tensor,
-        split=args.split,
-        collective=args.collective,
-        device=args.device,
-        overrides=overrides,
-        trials=args.trials,
-        seed=args.seed,
-        top=args.top,
-    )
+    question: dict[str, Any] = {
+        "budgets": args.budget,
+        "on": tuple(dict.fromkeys(args.on or ())),
+        "minimize": args.minimize,
+        "space": args.space,
+        "options": options.options_of(args),
+        "conv_algorithm": args.conv_algorithm,
+        "precision": args.precision,
+        "global_batch": args.global_batch,
+        "micro_batch": args.micro_batch,
+        "tensor": args.tensor,
+        "split": args.split,
+        "collective": args.collective,
+        "device": args.device,
+        "overrides": overrides,
+        "trials": args.trials,
+        "seed": args.seed,
+        "top": args.top,
+    }
+    with SweepProgress() as progress:
+        question["progress"] = progress
+        if args.out is None:
+            answer = recommend(network, **question)
+        else:
+            from paleo_opt.search.optuna_search import TRIALS
+            from paleo_opt.search.tradeoff import pareto
+
+            question["trials"] = TRIALS if args.trials is None else args.trials
+            found = pareto(network, **question)
+            answer = found.recommendation
+    if args.out is not None:
+        from paleo_opt.report.out.files import tradeoff_files
+
+        out.write_out(args, lambda request: tradeoff_files(found, request))
     emit(dump(recommendation_json(answer)) if args.json else render(answer))
     return 0
