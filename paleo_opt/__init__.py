@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
     from paleo_opt.network.graph import Network
     from paleo_opt.network.load import load_network
+    from paleo_opt.planning.plan import plan
     from paleo_opt.search.recommend import recommend
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
@@ -61,6 +62,7 @@ _MODULES = {
     "load_network": "network.load",
     "load_space": "search.space",
     "pareto": "search.tradeoff",
+    "plan": "planning.plan",
     "recommend": "search.recommend",
     "scaling": "estimator.scaling",
     "sweep": "search.sweep",
@@ -91,6 +93,7 @@ __all__ = [
     "load_network",
     "load_space",
     "pareto",
+    "plan",
     "recommend",
     "scaling",
     "sweep",

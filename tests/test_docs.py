@@ -256,6 +256,7 @@ def paths(value: Any, prefix: str = "") -> set[str]:
 JSON = {
     "JSON of recommend": ("recommend", "vgg16", "--budget", "64gpus"),
     "JSON of pareto": ("pareto", "vgg16", "--budget", "64gpus", "--minimize", "energy"),
+    "JSON of plan": ("plan", "examples/quarter.yaml"),
     "JSON where nothing is feasible": ("recommend", "vgg16", "--budget", "8gpus", "--budget", "5min"),
     "JSON of estimate": ("estimate", "vgg16", "--on", "p4d.24xlarge"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
