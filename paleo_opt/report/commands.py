@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 from paleo_opt import catalog
-from paleo_opt.estimator.estimate import Options
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.reliability import IDEAL, Operations
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.network.graph import Network
 from paleo_opt.search.problem import SearchProblem
 
+#: Fields of `Operations` and `PowerModel` that are options, with the option and how its value is written.
+_OPERATIONS = {
+    "device_mtbf_s": ("--mtbf", "{:.15g}s"),
+    "restart_s": ("--restart-time", "{:.15g}s"),
+    "checkpoint_bandwidth": ("--checkpoint-bandwidth", "{:.15g}B/s"),
+    "input_rate": ("--input-rate", "{:.15g}"),
+    "straggler_variation": ("--straggler-variation", "{:.15g}"),
+    "spot_interruptions": ("--spot-interruptions", "{:.15g}"),
+    "queue_s": ("--queue", "{:.15g}s"),
+    "storage_usd_per_month": ("--storage-cost", "${:.15g}"),
+    "egress_usd": ("--egress-cost", "${:.15g}"),
+}
+_POWER = {"pue": ("--pue", "{:.15g}"), "carbon_g_per_kwh": ("--carbon-intensity", "{:.15g}")}
 
-def _name(kind: str, name: str, file: str) -> str:
+
+def name_or_file(kind: str, name: str, file: str) -> str:
     """What names a spec on a command line: its name where that finds the same file, else the file."""
     known = catalog.names(kind).get(name)
     return name if known is not None and str(known) == file else file or name
@@ -21,8 +37,8 @@ def _where(strategy: Strategy) -> list[str]:
     """``--on`` and, where the cluster's device is not its own, ``--device``."""
     cluster = strategy.cluster
     if cluster.file in map(str, catalog.names("link").values()):
-        return ["--on", _name("link", cluster.file.rpartition("/")[2].removesuffix(".yaml"), cluster.file)]
-    return ["--on", _name("cluster", cluster.name, cluster.file)]
+        return ["--on", name_or_file("link", cluster.file.rpartition("/")[2].removesuffix(".yaml"), cluster.file)]
+    return ["--on", name_or_file("cluster", cluster.name, cluster.file)]
 
 
 def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> list[str]:
@@ -32,7 +48,10 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
     """
     if not problem.network.file or not strategy.cluster.file:
         return []
-    words = [["paleo-opt", "estimate", _name("net", problem.network.name, problem.network.file)], _where(strategy)]
+    words = [
+        ["paleo-opt", "estimate", name_or_file("net", problem.network.name, problem.network.file)],
+        _where(strategy),
+    ]
     if problem.device is not None:
         words.append(["--device", problem.device])
     words.append(["--gpus", str(strategy.gpus)])
@@ -48,9 +67,9 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
     if problem.table.conv_algorithm != "gemm":
         words.append(["--conv-algorithm", problem.table.conv_algorithm])
     words += target_words(problem.network)
-    words += _options(problem.options)
+    words += model_words(problem.options) + operation_words(problem.options)
     words += [["--set", f"{name}={text}"] for name, text in problem.overrides.items() if not name.startswith("space.")]
-    return _lines([shlex.join(group) for group in words], room)
+    return wrapped_command([shlex.join(group) for group in words], room)
 
 
 def target_words(network: Network) -> list[list[str]]:
@@ -59,7 +78,7 @@ def target_words(network: Network) -> list[list[str]]:
     return [[f"--{name.replace('_', '-')}", f"{value:.15g}"] for name, value in given]
 
 
-def _options(options: Options) -> list[list[str]]:
+def model_words(options: Options) -> list[list[str]]:
     """The model's constants that are not the usual ones."""
     usual = Options()
     words: list[list[str]] = []
@@ -74,7 +93,25 @@ def _options(options: Options) -> list[list[str]]:
     return words
 
 
-def _lines(groups: list[str], room: int) -> list[str]:
+def operation_words(options: Options) -> list[list[str]]:
+    """The terms of rent and the constants of operations that are not the usual ones."""
+    words = [] if options.pricing == Options().pricing else [["--pricing", options.pricing]]
+    usual: Operations = Operations()
+    if math.isinf(options.operations.device_mtbf_s):
+        words.append(["--ideal"])
+        usual = IDEAL
+    for given, default, names in (
+        (options.operations, usual, _OPERATIONS),
+        (options.power, Options().power, _POWER),
+    ):
+        for field, (option, form) in names.items():
+            value = getattr(given, field)
+            if value != getattr(default, field) and value is not None:
+                words.append([option, form.format(value)])
+    return words
+
+
+def wrapped_command(groups: list[str], room: int) -> list[str]:
     """Groups of words joined to lines of at most ``room`` columns, each but the last ended by a backslash."""
     lines = [f"  {groups[0]}"]
     for group in groups[1:]:

@@ -237,7 +237,7 @@ def load_problem(
     fixed = fixed or Fixed()
     space = fixed.narrow(space, table)
     options = options or Options()
-    clusters = _clusters(space, on, device, of_cluster)
+    clusters = _clusters(space, on, device, of_cluster, options)
     clusters, notes = _with_figures(clusters, budgets, goal, options)
     limit = network.job.max_global_batch
     if fixed.global_batch is not None and fixed.global_batch > limit:
@@ -274,7 +274,7 @@ def _route(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]
 
 
 def _clusters(
-    space: SearchSpace, on: Sequence[str | Cluster], device: str | None, overrides: Mapping[str, str]
+    space: SearchSpace, on: Sequence[str | Cluster], device: str | None, overrides: Mapping[str, str], options: Options
 ) -> list[Cluster]:
     """The clusters to consider, each once."""
     if on:
@@ -285,7 +285,9 @@ def _clusters(
         raise SpecError(f"--set {name}: is a cluster's field; name the cluster with --on")
     clusters = [load_cluster(name) for name in cluster_names(space)]
     if space.clusters == ("priced",):
-        clusters = [cluster for cluster in clusters if cluster.price is not None]
+        clusters = [cluster for cluster in clusters if options.node_price(cluster) is not None]
+        if not clusters:
+            raise SpecError(f"pricing {options.pricing!r}: no cluster of the space {space.name!r} has such a price")
     if device is not None:
         wanted = load_device(device).name
         devices = sorted({cluster.device.name for cluster in clusters})
