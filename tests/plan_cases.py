@@ -102,4 +102,3 @@ def problems(draw: st.DrawFn, most_runs: int = 3) -> PlanProblem:
         runs[1] = Run("alike", runs[0].release_s, runs[0].deadline_s, runs[0].candidates, runs[0].priority)
     budget = draw(st.sampled_from([None, None, 6.0, 20.0]))
     return PlanProblem(tuple(runs), tuple(pools), budget)
-
