@@ -40,7 +40,8 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
     description = fields.text("description", "")
     begin = _moment(fields, "start")
     horizon = fields.value("horizon", _horizon)
-    # Reading goes on after a mistake, from dates that let it.
+    # Reading goes on after a mistake, from dates that let it; what depends on them is then not compared.
+    known_dates = begin is not None and horizon is not None
     start = begin or datetime(2000, 1, 1)
     end = (horizon or Span(LONGEST_HORIZON_MONTHS, 0, "")).after(start)
     budget = fields.quantity("budget", "money", None)
@@ -55,7 +56,7 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
         fields.problem(f"has {len(listed):,} jobs; expected at most {MOST_JOBS:,}", "jobs")
     networks = Networks(path)
     known = [*KINDS, *(word for each in resources for word in (each.name, each.cluster.name))]
-    jobs = [_job(each, start, end, networks, known) for each in listed[:MOST_JOBS] if each.is_mapping]
+    jobs = [_job(each, start, end, networks, known, known_dates) for each in listed[:MOST_JOBS] if each.is_mapping]
     _check_names(jobs)
     fields.finish()
     file = JobsFile(
@@ -137,7 +138,9 @@ def _repeats(fields: Fields) -> tuple[Span | None, int | None]:
 # -- jobs --------------------------------------------------------------------------------------------------
 
 
-def _job(fields: Fields, start: datetime, end: datetime, networks: Networks, known: list[str]) -> Job:
+def _job(
+    fields: Fields, start: datetime, end: datetime, networks: Networks, known: list[str], known_dates: bool
+) -> Job:
     """One job; a mistake is noted and read past."""
     name: str = fields.text("name")
     network = networks.get(fields)
@@ -149,7 +152,8 @@ def _job(fields: Fields, start: datetime, end: datetime, networks: Networks, kno
     earliest = _moment(fields, "earliest", start) or start
     deadline = _moment(fields, "deadline", start, end_of_day=True)
     every, times = _repeats(fields)
-    _check_dates(fields, start, end, earliest, deadline, every, times)
+    if known_dates:
+        _check_dates(fields, start, end, earliest, deadline, every, times)
     on = _on(fields, known)
     least = fields.integer("min_gpus", 1, 1, MOST_GPUS)
     most = fields.integer("max_gpus", None, 1, MOST_GPUS)
