@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paleo_opt.cli import options
 from paleo_opt.cli.main import build_parser
-from paleo_opt.cli.recommend import MOST_ALTERNATIVES, MOST_SEED, MOST_TRIALS
+from paleo_opt.cli.question import MOST_ALTERNATIVES, MOST_SEED, MOST_TRIALS
 
 ESTIMATE = ("estimate", "resnet50", "--on", "p4d.24xlarge")
 COMMANDS = ("recommend", "pareto", "estimate", "scaling", "plan", "rerun", "list", "show")

@@ -53,6 +53,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.out",
         "paleo_opt.cli.pareto",
         "paleo_opt.cli.plan",
+        "paleo_opt.cli.question",
         "paleo_opt.cli.recommend",
         "paleo_opt.cli.rerun",
         "paleo_opt.cli.scaling",

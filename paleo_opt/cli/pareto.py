@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from paleo_opt.cli import operations, options, out, values
+from paleo_opt.cli import options, out, question
 
 _DESCRIPTION = """\
 Everything worth choosing: the exact front of cost against time over all that is
@@ -20,9 +20,6 @@ _EXAMPLES = """\
 
 A budget is 64gpus, '$5000' (quoted from the shell; or 5000usd), 36h or 200kWh.
 """
-MOST_TRIALS = 1_000_000
-MOST_ALTERNATIVES = 1_000
-MOST_SEED = 2**32 - 1
 _FILES = {
     "csv": "the front as CSV",
     "html": "everything in one page that works offline",
@@ -40,59 +37,21 @@ def add_parser(commands: Any) -> None:
         epilog=f"examples:\n{_EXAMPLES}",
         formatter_class=options.HelpFormatter,
     )
-    options.add_network(parser)
-    parser.add_argument(
-        "--budget", type=_budget, action="append", default=[], metavar="B",
-        help="64gpus, $5000, 36h or 200kWh; repeatable, all hold (default: none)",
-    )  # fmt: skip
-    options.add_hardware(parser, repeatable=True)
-    parser.add_argument(
-        "--minimize", type=values.one_of(options.GOALS), metavar="GOAL",
-        help="what the recommended is best in: time, cost or energy (default: time; cost where the only budget is "
+    question.add_budgets(
+        parser,
+        goal="what the recommended is best in: time, cost or energy (default: time; cost where the only budget is "
         "time); energy becomes a third axis of the front",
-    )  # fmt: skip
-    parser.add_argument(
-        "--top", type=values.whole(MOST_ALTERNATIVES, 0), default=5, metavar="N",
-        help="alternatives to the recommended, in the page and in JSON (default: 5)",
-    )  # fmt: skip
+        top="alternatives to the recommended, in the page and in JSON",
+        without=" (default: none)",
+    )
     files = parser.add_argument_group("files")
     for kind, what in _FILES.items():
         files.add_argument(f"--{kind}", metavar="FILE", help=what)
-    search = parser.add_argument_group("search")
-    search.add_argument(
-        "--space",
-        default="default",
-        metavar="SPACE",
-        help="what is considered: a name (paleo-opt list spaces) or a YAML file",
+    question.add_search(
+        parser, trials="trials of an Optuna study (default: none, where every strategy can be evaluated)"
     )
-    search.add_argument(
-        "--trials",
-        type=values.whole(MOST_TRIALS, 0),
-        metavar="N",
-        help="trials of an Optuna study (default: none, where every strategy can be evaluated)",
-    )
-    search.add_argument(
-        "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
-    )
-    options.add_strategy(parser)
-    options.add_target(parser)
-    options.add_model(parser, inference=False)
-    operations.add_operations(parser)
-    options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
     out.add_out(parser)
     parser.set_defaults(run=run)
-
-
-def _budget(text: str) -> str:
-    """A budget as it was written, once it is known to be one."""
-    from paleo_opt.errors import SpecError
-    from paleo_opt.quantities import parse_budget
-
-    try:
-        parse_budget(text)
-    except SpecError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -119,11 +78,6 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_files(args)
     out.check_out(args)
-    overrides = {
-        f"{prefix}{name}": text
-        for prefix, fields in (("net.", "net"), ("space.", "space"), ("", "cluster"))
-        for name, text in options.settings(args.set)[fields].items()
-    }
     network = options.network_of(args)
 
     from paleo_opt.report.progress import SweepProgress
@@ -131,27 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.search.tradeoff import pareto
 
     with SweepProgress() as progress:
-        answer = pareto(
-            network,
-            budgets=args.budget,
-            on=tuple(dict.fromkeys(args.on or ())),
-            minimize=args.minimize,
-            space=args.space,
-            options=options.options_of(args),
-            conv_algorithm=args.conv_algorithm,
-            precision=args.precision,
-            global_batch=args.global_batch,
-            micro_batch=args.micro_batch,
-            tensor=args.tensor,
-            split=args.split,
-            collective=args.collective,
-            device=args.device,
-            overrides=overrides,
-            trials=args.trials,
-            seed=args.seed,
-            top=args.top,
-            progress=progress,
-        )
+        answer = pareto(network, **question.question_of(args), progress=progress)
     if args.out is not None:
         from paleo_opt.report.out.files import tradeoff_files
 
