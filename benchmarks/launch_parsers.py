@@ -43,6 +43,16 @@ def package(name: str) -> str:
         return ""
 
 
+def strategy(launch: Path) -> dict[str, Any]:
+    """The strategy that a folder launches."""
+    answer = launch.parent / "recommendation.json"
+    if answer.is_file():
+        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))["recommended"]["strategy"]
+    else:
+        found = json.loads((launch.parent / "estimate.json").read_text(encoding="utf-8"))["strategy"]
+    return found
+
+
 def torchrun_words(script: Path) -> list[str]:
     """What a script passes to torchrun."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,10 +90,10 @@ def with_deepspeed(launch: Path, record: Record) -> str:
     passes = wanted["train_micro_batch_size_per_gpu"] * wanted["gradient_accumulation_steps"]
 
     class Groups:
-        """As many data-parallel ranks as the batches ask for."""
+        """As many data-parallel ranks as the strategy has."""
 
         def get_data_parallel_world_size(self) -> int:
-            return int(wanted["train_batch_size"] // passes)
+            return int(strategy(launch)["data"])
 
     with mock.patch("deepspeed.comm.get_rank", return_value=0):
         found = DeepSpeedConfig(str(path), mpu=Groups())
@@ -115,16 +125,18 @@ def with_megatron(launch: Path, record: Record) -> str:
 
     lines = (launch / "megatron.args").read_text(encoding="utf-8").splitlines()
     words = [word for line in lines if not line.startswith("#") for word in line.split()]
-    job = torchrun_words(launch / "torchrun.sh")
-    given = dict(word.lstrip("-").split("=", 1) for word in job if word.startswith("--n"))
-    world = int(given["nnodes"]) * int(given["nproc-per-node"])
+    world = strategy(launch)["gpus"]
     model = "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 128 --max-position-embeddings 128"
     more = f"{model} --lr 0.01 --mock-data --transformer-impl local --no-gradient-accumulation-fusion".split()
     os.environ |= {"WORLD_SIZE": str(world), "RANK": "0", "LOCAL_RANK": "0"}
+    os.environ.pop("CUDA_DEVICE_MAX_CONNECTIONS", None)
+    os.environ |= dict(re.findall(r"\b(CUDA_DEVICE_MAX_CONNECTIONS)=(\d+)", " ".join(lines)))
     before = sys.argv
     try:
         sys.argv = ["pretrain.py", *words, *more]
-        with contextlib.redirect_stdout(io.StringIO()):
+        # Its validation asks the device what it is.
+        h100 = mock.patch("torch.cuda.get_device_properties", return_value=mock.Mock(major=9, minor=0))
+        with contextlib.redirect_stdout(io.StringIO()), h100:
             args = parse_args()
             args = validate_args(args) or args
     finally:

@@ -57,7 +57,7 @@ LAUNCHES = {
     "uneven": make("p4d.24xlarge", 13),
     "very uneven": make("Standard_ND96asr_v4", 81),
     "our own": make("dgx1-p100", 32, options=Options(optimizer="lars", operations=IDEAL)),
-    "one a node": make("infiniband", 8, device="K80"),
+    "one a node": make("infiniband", 8, device="m40"),
     "one device": make(single_device_cluster(load_device("l40s")), 1),
     "hybrid": make("p5.48xlarge", 64, split="hybrid", tensor=8),
     "model": make("gpu_8x_a100", 8, split="model", tensor=2, options=Options(optimizer="adam")),
@@ -65,6 +65,8 @@ LAUNCHES = {
     "nebius": make("gpu-h100-sxm_8gpu-128vcpu-1600gb", 8, options=Options(optimizer="sgd")),
     "tpu": make("ct5p-hightpu-4t", 8),
     "trainium": make("trn1.32xlarge", 32),
+    "gaudi": make("ethernet-100g", 8, device="gaudi2"),
+    "two dies": make("slingshot-200", 8, device="mi250x"),
     "fp8": make("p5.48xlarge", 8, precision="fp8"),
 }
 every = pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
@@ -121,8 +123,10 @@ class TestEveryTarget:
             "one device": no_cloud,
             "hybrid": tensor_only,
             "fp8": tensor_only,
-            "trainium": [*tensor_only, "slurm.sbatch"],
+            "trainium": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
             "tpu": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
+            "gaudi": ["megatron.args", "skypilot.yaml", "slurm.sbatch"],
+            "two dies": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
         }
 
     @every
@@ -169,6 +173,9 @@ class TestTorchrun:
     def test_divided_layers_are_named(self) -> None:
         script = launch_torchrun.render(LAUNCHES["hybrid"])
         assert re.search(r"^export SPLIT=hybrid +# divided over TENSOR neighbouring ranks: fc6, fc7$", script, re.M)
+
+    def test_under_the_model_split_all_are(self) -> None:
+        assert "neighbouring ranks: every layer\n" in launch_torchrun.render(LAUNCHES["model"])
 
     def test_checkpoints_are_those_that_the_time_counts_on(self) -> None:
         launch = make("g4dn.12xlarge", 4)

@@ -41,6 +41,8 @@ _TO_LAUNCH = (
     "The expected times are estimates: compare the first steps with them."
 )
 
+_GROUPS = "DeepSpeed's global batch counts on an mpu for deepspeed.initialize whose data-parallel groups have {} ranks."
+
 
 def tradeoff_files(
     answer: Tradeoff, request: Mapping[str, bytes], command: str = "recommend"
@@ -147,4 +149,6 @@ def _readme(paths: Sequence[str], left_out: Mapping[str, str], launch: Launch, m
             lines += wrapped(clean(reason), COLUMNS, " " * wide, f"  {name:<{wide - 2}}")
     if any(name.startswith("launch/") for name in names):
         lines += ["", "To launch it", *wrapped(_TO_LAUNCH, COLUMNS, "  ", "  ")]
+        if launch.strategy.split == "model" and "launch/deepspeed.json" in names:
+            lines += wrapped(_GROUPS.format(launch.strategy.data), COLUMNS, "  ", "  ")
     return "\n".join(lines) + "\n"

@@ -74,6 +74,17 @@ class Launch:
         return next((name for start, name in _PLATFORMS.items() if description.startswith(start)), "cuda")
 
     @property
+    def obstacle(self) -> str:
+        """Why one process a device, as all launchers have it, does not suit the devices; empty where it does."""
+        if self.platform == "tpu":
+            return "torchrun does not start processes on TPUs"
+        if self.platform == "neuron":
+            return "a Trainium chip runs a process on each of its cores; the answer counts chips"
+        if re.search(r"\bboth (of its )?dies\b", self.strategy.cluster.device.description):
+            return "PyTorch takes each die for a device of its own; the answer counts both as one"
+        return ""
+
+    @property
     def per_node(self) -> int:
         """Processes of each node, one a device; of all but the last where they do not divide evenly."""
         return -(-self.strategy.gpus // self.strategy.nodes)
@@ -180,6 +191,7 @@ def variables(launch: Launch) -> list[tuple[str, str, str]]:
     if launch.divided:
         named = [clean(name) for name in launch.divided]
         which = ", ".join(named[:_MOST_NAMED]) + ", …" * (len(named) > _MOST_NAMED)
+        which = "every layer" if strategy.split == "model" else which
         found.append(("SPLIT", strategy.split, f"divided over TENSOR neighbouring ranks: {which}"))
         found.append(("TENSOR", str(strategy.tensor), "devices that divide such a layer"))
     if strategy.gpus > 1:

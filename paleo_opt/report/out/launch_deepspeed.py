@@ -14,8 +14,8 @@ _PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 def left_out(launch: Launch) -> str:
     """Why there is no such file for a strategy; empty where there is."""
     strategy = launch.strategy
-    if launch.platform in ("tpu", "neuron"):
-        return f"DeepSpeed does not run on {strategy.cluster.device.name}"
+    if launch.obstacle:
+        return launch.obstacle
     if strategy.precision not in _PRECISIONS:
         return f"DeepSpeed's configuration does not say {strategy.precision}"
     if launch.divided and strategy.split == "hybrid":

@@ -17,6 +17,8 @@ _OPTIMIZERS = {
 def left_out(launch: Launch) -> str:
     """Why there is no such file for a strategy; empty where there is."""
     strategy = launch.strategy
+    if launch.obstacle:
+        return launch.obstacle
     if launch.platform != "cuda":
         return f"Megatron-LM runs on NVIDIA's devices, not on {strategy.cluster.device.name}"
     if strategy.precision not in _PRECISIONS:
@@ -30,15 +32,17 @@ def render(launch: Launch) -> str:
     """One argument a line, with comments; the shell drops those."""
     strategy = launch.strategy
     split = strategy.to_json()
+    # Megatron-LM refuses tensor parallelism without it, on devices before Blackwell.
+    order = "CUDA_DEVICE_MAX_CONNECTIONS=1 " * (strategy.tensor > 1)
+    use = f"#   {order}TRAIN_SCRIPT=pretrain.py ./torchrun.sh $(grep -v '^#' megatron.args)"
     notes = [
-        "Use: torchrun.sh with a pretraining script that calls Megatron-LM's training loop, given these arguments: "
-        "TRAIN_SCRIPT=pretrain.py ./torchrun.sh $(grep -v '^#' megatron.args)",
         "Megatron-LM ships transformers: the model, its data and the learning rate are your script's and yours.",
+        "For a pretraining script that calls Megatron-LM's training loop:",
     ]
     if launch.optimizer not in _OPTIMIZERS:
-        notes.append(f"Megatron-LM has no {launch.optimizer}: no optimizer is set here.")
+        notes.insert(1, f"Megatron-LM has no {launch.optimizer}: no optimizer is set here.")
     elif launch.optimizer == "momentum":
-        notes.append("The momentum is Megatron-LM's default; --sgd-momentum sets another.")
+        notes.insert(1, "The momentum is Megatron-LM's default; --sgd-momentum sets another.")
     arguments = [
         f"--micro-batch-size {strategy.micro_batch}",
         f"--global-batch-size {strategy.global_batch}",
@@ -49,4 +53,4 @@ def render(launch: Launch) -> str:
         *_OPTIMIZERS.get(launch.optimizer, []),
         *([] if launch.steps is None else [f"--train-iters {launch.steps}"]),
     ]
-    return "\n".join([*comments(launch, *notes), *arguments]) + "\n"
+    return "\n".join([*comments(launch, *notes), use, *arguments]) + "\n"

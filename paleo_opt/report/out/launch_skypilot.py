@@ -29,8 +29,8 @@ _FAST_NETWORK = ("aws", "gcp", "nebius")
 def left_out(launch: Launch) -> str:
     """Why there is no such file for a strategy; empty where there is."""
     cluster = launch.strategy.cluster
-    if launch.platform == "tpu":
-        return "torchrun does not start processes on TPUs"
+    if launch.obstacle:
+        return launch.obstacle
     if cluster.provider not in CLOUDS or not re.fullmatch(CLOUDS[cluster.provider][1], cluster.name):
         return f"{clean(cluster.name)} is no instance of a cloud that SkyPilot knows"
     if launch.pricing == "owned":

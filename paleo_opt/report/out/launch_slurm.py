@@ -16,7 +16,9 @@ _MOST_MINUTES = 2**31 // 60
 
 def left_out(launch: Launch) -> str:
     """Why there is no such file for a strategy; empty where there is."""
-    if launch.platform in ("tpu", "neuron", "gaudi"):
+    if launch.obstacle:
+        return launch.obstacle
+    if launch.platform == "gaudi":
         return f"a Slurm site has its own word for {launch.strategy.cluster.device.name} devices"
     return ""
 
@@ -62,6 +64,7 @@ def render(launch: Launch) -> str:
     else:
         lines += [
             f"# {launch.per_node} processes on each node but the last, which has {launch.on_last}",
+            "# shellcheck disable=SC2016  # each node expands it",
             f"{step}bash -c '",
             f"  processes={launch.per_node}",
             f'  [ "$SLURM_NODEID" -lt {nodes - 1} ] || processes={launch.on_last}',

@@ -10,7 +10,7 @@ PORT = 29500
 
 def left_out(launch: Launch) -> str:
     """Why there is no such file for a strategy; empty where there is."""
-    return "torchrun does not start processes on TPUs" if launch.platform == "tpu" else ""
+    return launch.obstacle
 
 
 def command(
