@@ -11,8 +11,9 @@ from paleo_opt.planning.dates import is_moment, parse_growth, parse_moment, pars
 
 
 @pytest.mark.parametrize(("text", "months", "seconds"), [
-    ("36h", 0, 129_600), ("10 days", 0, 864_000), ("1w", 0, 604_800), ("3 weeks", 0, 1_814_400), ("1.5 weeks", 0, 907_200),
-    ("1 month", 1, 0), ("2 months", 2, 0), ("1 quarter", 3, 0), ("2 years", 24, 0), (" 90 min ", 0, 5_400),
+    ("36h", 0, 129_600), ("10 days", 0, 864_000), ("1w", 0, 604_800), ("3 weeks", 0, 1_814_400),
+    ("1.5 weeks", 0, 907_200), ("1 month", 1, 0), ("2 months", 2, 0), ("1 quarter", 3, 0), ("2 years", 24, 0),
+    (" 90 min ", 0, 5_400),
 ])  # fmt: skip
 def test_spans(text: str, months: int, seconds: int) -> None:
     span = parse_span(text)

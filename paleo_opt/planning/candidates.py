@@ -144,10 +144,17 @@ class Estimator:
     """Times and bills of ways to run, for runs of any size of a job."""
 
     def __init__(
-        self, job: Job, searched: Searched, ways: Sequence[Way], resources: Sequence[Resource], options: Options
+        self,
+        job: Job,
+        searched: Searched,
+        ways: Sequence[Way],
+        resources: Sequence[Resource],
+        options: Options,
+        margin: float = 0.0,
     ) -> None:
         self.job, self.ways = job, tuple(ways)
         self._searched, self._resources, self._options = searched, resources, options
+        self._longer = 1.0 + margin
         self._resource = np.array([way.resource for way in ways], dtype=np.int64)
         self._nodes = np.array([way.nodes for way in ways], dtype=np.int64)
         self._limited = np.array([resources[way.resource].nodes is not None for way in ways], dtype=bool)
@@ -168,7 +175,10 @@ class Estimator:
         return self._known[factor]
 
     def _estimate(self, table: CostTable) -> tuple[Floats, Floats, Floats]:
-        """Time to target [s], time for which nodes are held [s] and cost [$]; ways of one layout together."""
+        """Time to target [s], time for which nodes are held [s] and cost [$], with the margin.
+
+        Ways of one layout are estimated together.
+        """
         time, held, cost = (np.full(len(self.ways), np.nan) for _ in range(3))
         layouts: dict[tuple[str, int], list[int]] = {}
         for index, way in enumerate(self.ways):
@@ -181,7 +191,7 @@ class Estimator:
                 (cost, estimates.cost_usd),
             ):
                 into[indices] = np.broadcast_to(values, (len(indices),))
-        return time, held, cost
+        return time * self._longer, held * self._longer, cost * self._longer
 
     def _bills(self, hours: Floats, cost: Floats) -> Floats:
         """What each way adds to the bill [$]."""
@@ -273,6 +283,6 @@ def all_ways(
         ways = ways_of(job, own, resources)
         if not ways:
             note_unfitting(job, own, resources)
-        found.append(Estimator(job, own, ways, resources, options))
+        found.append(Estimator(job, own, ways, resources, options, file.margin))
     file.fields.raise_problems()
     return found

@@ -22,6 +22,7 @@ _WEEKS = ("w", "week", "weeks")
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{1,2}:\d{2}))?")
 _GROWTH = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*%\s*(?:(?:/|per|a|an)\s*(week|month|quarter|year))?\s*")
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _PER_MONTH = {"week": MONTH / (7 * DAY), "month": 1.0, "quarter": 1 / 3, "year": 1 / 12}
 
 
@@ -123,3 +124,15 @@ def parse_growth(text: str) -> float:
     if not -0.5 <= growth <= 1.0:
         raise SpecError(f"is {shown(text)!r}; expected from -50% to 100% per month")
     return growth
+
+
+def parse_margin(text: str) -> float:
+    """``15%``: the share by which runs are planned longer than estimated.
+
+    Raises:
+        SpecError: no percentage from 0% to 200%.
+    """
+    match = _PERCENT.fullmatch(text)
+    if match is None or float(match[1]) > 200:
+        raise SpecError(f"is {shown(text)!r}; expected a percentage from 0% to 200%, such as 15%")
+    return float(match[1]) / 100

@@ -120,6 +120,7 @@ class JobsFile:
         jobs: In the order of the file.
         resources: The fleet first.
         budget_usd: For everything [$]; None without limit.
+        margin: The share by which runs are planned longer than estimated.
         space: The search space.
         fields: The whole file, for messages.
     """
@@ -133,6 +134,7 @@ class JobsFile:
     jobs: tuple[Job, ...]
     resources: tuple[Resource, ...]
     budget_usd: float | None
+    margin: float
     space: str
     fields: Fields = field(repr=False)
 

@@ -12,7 +12,7 @@ import yaml
 from paleo_opt import catalog
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.network.graph import Network
-from paleo_opt.planning.dates import Span, is_moment, parse_growth, parse_moment, parse_span
+from paleo_opt.planning.dates import Span, is_moment, parse_growth, parse_margin, parse_moment, parse_span
 from paleo_opt.planning.jobs import Job, JobsFile
 from paleo_opt.planning.networks import AMOUNTS, Networks, scalar, with_amount
 from paleo_opt.planning.resources import KINDS, read_resources
@@ -45,6 +45,7 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
     start = begin or datetime(2000, 1, 1)
     end = (horizon or Span(LONGEST_HORIZON_MONTHS, 0, "")).after(start)
     budget = fields.quantity("budget", "money", None)
+    margin = fields.value("margin", lambda node: parse_margin(scalar(node)), 0.0)
     space = fields.text("space", "default")
     if space not in catalog.names("space") and not space.endswith((".yaml", ".yml")):
         fields.problem(f"is {shown(space)!r}{nearest(space[:100], catalog.names('space'))}", "space")
@@ -69,6 +70,7 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
         jobs=tuple(jobs),
         resources=tuple(resources),
         budget_usd=budget,
+        margin=margin,
         space=space,
         fields=fields,
     )

@@ -197,6 +197,7 @@ def _inputs(plan: Plan) -> dict[str, Any]:
     return {
         "file": plan.file.file,
         "description": plan.file.description,
+        "margin": plan.file.margin,
         "space": plan.file.space,
         "pricing": plan.setup.options.pricing,
         "conv_algorithm": plan.setup.conv_algorithm,

@@ -59,6 +59,8 @@ def title(plan: Plan) -> list[str]:
         f"{plural(len(plan.setup.runs), 'run')} of {plural(len(file.jobs), 'job')}",
         f"{file.start:%Y-%m-%d} to {last:%Y-%m-%d}",
     ]
+    if file.margin:
+        parts.append(f"runs {percent(file.margin)} longer than estimated")
     if file.budget_usd is not None:
         parts.append(f"at most {format_money(file.budget_usd)}")
     return [*parts, SUPERLATIVES[plan.minimize]]

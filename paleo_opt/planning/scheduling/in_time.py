@@ -10,7 +10,7 @@ from paleo_opt.planning.scheduling.by_hand import best_by_hand, rearranged
 from paleo_opt.planning.scheduling.model import Floats, Model, build
 from paleo_opt.planning.scheduling.parts import joined, part_of, parts
 from paleo_opt.planning.scheduling.problem import Candidate, PlanProblem, Schedule
-from paleo_opt.planning.scheduling.program import Clock, Stage, grids, run_program
+from paleo_opt.planning.scheduling.program import SIZES, Clock, Stage, grids, run_program
 from paleo_opt.planning.scheduling.solution import GOALS, WHOLE, Solution, best_of
 
 #: Ends do not get much earlier on a finer grid than this [s].
@@ -19,6 +19,7 @@ _FINE_ENOUGH = 1800
 _WORTH = 1e-4
 #: Where only the order among equals is at stake, this is good enough.
 _EARLY_GAP = 1e-3
+_EARLY_VARIABLES = 80
 #: The runs of each part, with its solution.
 Pieces = list[tuple[tuple[int, ...], Solution]]
 
@@ -107,7 +108,8 @@ def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: floa
 def _early(problem: PlanProblem, known: Schedule, minimize: str, clock: Clock, stages: list[Stage]) -> Schedule:
     """Among schedules as good as ``known``, one whose important runs end early: not proved, but worth having."""
     hard = [True] * len(problem.runs)
-    grid = grids(problem, hard, for_cost=False)[0]
+    size = min(SIZES[0], _EARLY_VARIABLES * len(problem.runs))
+    grid = grids(problem, hard, for_cost=False, most_variables=(size,))[0]
     model = build(problem, hard, grid, 0, hints=[known], for_cost=False)
     if model is None:
         return known

@@ -10,11 +10,8 @@ from paleo_opt.planning.scheduling.in_time import Pieces
 from paleo_opt.planning.scheduling.model import Floats, build
 from paleo_opt.planning.scheduling.parts import joined, part_of, parts
 from paleo_opt.planning.scheduling.problem import PRIORITIES, PlanProblem, Schedule
-from paleo_opt.planning.scheduling.program import Clock, Stage, grids, last_end, run_program
+from paleo_opt.planning.scheduling.program import LATE_SIZES, Clock, Stage, grids, last_end, run_program
 from paleo_opt.planning.scheduling.solution import GOALS, Solution, best_of
-
-#: Grids on which what is late is solved.
-_LATE_GRIDS = 3
 
 
 def solve_late(problem: PlanProblem, minimize: str, clock: Clock, pieces: Pieces) -> Solution:
@@ -77,7 +74,8 @@ def _part_least_late(
     if minimize != "deadlines":
         objectives.append(GOALS[minimize])
     finest, widest = 0, math.nan
-    for grid in grids(problem, hard, last, False)[:_LATE_GRIDS]:
+    for grid in grids(problem, hard, last, False, LATE_SIZES):
+        before = best
         if clock.over:
             break
         model = build(problem, hard, grid, last, hints=[best] if best is not None else [], for_cost=False)
@@ -102,4 +100,6 @@ def _part_least_late(
         # A finer grid on which the time ran out takes nothing from what is solved on a coarser one.
         if gap == 0 or widest != 0:
             finest, widest = grid, gap
+        if gap == 0 and before is not None and best is not None and best.lateness == before.lateness:
+            break
     return best, finest, widest

@@ -20,6 +20,8 @@ GRIDS = tuple(
 #: Programs are solved on finer and finer grids, each the finest on which it has at most so many variables. The first
 #: ones take a tenth of a second, and often prove all that there is to prove.
 SIZES = (1_500, 3_000, 6_000, 12_000)
+#: Of programs that minimize lateness, which take longer.
+LATE_SIZES = (400, 1_500, 4_500)
 _ENTRIES_PER_VARIABLE = 40
 _OPTIMAL, _INFEASIBLE = 0, 2
 
@@ -91,11 +93,17 @@ class Clock:
         return max(0.3, (self.limit - self.spent) * part)
 
 
-def grids(problem: PlanProblem, hard: Sequence[bool], last_s: int = 0, for_cost: bool = True) -> list[int]:
+def grids(
+    problem: PlanProblem,
+    hard: Sequence[bool],
+    last_s: int = 0,
+    for_cost: bool = True,
+    most_variables: Sequence[int] = SIZES,
+) -> list[int]:
     """The grids to solve programs on, from coarse to fine [s]."""
     sizes = {grid: size(problem, hard, grid, last_s, for_cost) for grid in GRIDS}
     found = []
-    for most in SIZES:
+    for most in most_variables:
         within = [
             grid
             for grid, (variables, entries) in sizes.items()
