@@ -45,7 +45,7 @@ def test_the_best_of_all_schedules_is_found(minimize: str, problem: PlanProblem)
         assert solution.proved == (solution.least == solution.schedule.cents)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(problem=problems(), more=st.integers(1, 3))
 def test_more_nodes_never_make_it_later_or_dearer(problem: PlanProblem, more: int) -> None:
     pools = (replace(problem.pools[0], nodes=(problem.pools[0].nodes or 0) + more), *problem.pools[1:])

@@ -108,7 +108,7 @@ def _part_in_time(problem: PlanProblem, minimize: str, clock: Clock, share: floa
 def _early(problem: PlanProblem, known: Schedule, minimize: str, clock: Clock, stages: list[Stage]) -> Schedule:
     """Among schedules as good as ``known``, one whose important runs end early: not proved, but worth having."""
     hard = [True] * len(problem.runs)
-    size = min(SIZES[0], _EARLY_VARIABLES * len(problem.runs))
+    size = min(SIZES[1], _EARLY_VARIABLES * len(problem.runs))
     grid = grids(problem, hard, for_cost=False, most_variables=(size,))[0]
     model = build(problem, hard, grid, 0, hints=[known], for_cost=False)
     if model is None:

@@ -19,7 +19,7 @@ GRIDS = tuple(
 )
 #: Programs are solved on finer and finer grids, each the finest on which it has at most so many variables. The first
 #: ones take a tenth of a second, and often prove all that there is to prove.
-SIZES = (1_500, 3_000, 6_000, 12_000)
+SIZES = (400, 1_500, 3_000, 6_000, 12_000)
 #: Of programs that minimize lateness, which take longer.
 LATE_SIZES = (400, 1_500, 4_500)
 _ENTRIES_PER_VARIABLE = 40
