@@ -61,7 +61,7 @@ def quarter() -> Plan:
 def test_the_quarter_is_planned_and_proved(quarter: Plan) -> None:
     assert quarter.feasible
     assert quarter.solution.proved
-    assert quarter.message == "proved: no plan that meets every deadline costs less, on any grid"
+    assert quarter.message == "proved: no plan that meets every deadline costs less, on any grid (gap 0)"
     assert quarter.check is not None
     assert quarter.check.holds
     assert len(quarter.runs) == 13 + 10 + 1 + 3 + 1 + 4

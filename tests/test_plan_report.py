@@ -97,6 +97,19 @@ def test_the_chart(sound: Plan) -> None:
     assert "rented p4d.24xlarge" in "\n".join(lines)
 
 
+def test_of_many_runs_those_that_cost_are_shown(tmp_path: Path) -> None:
+    jobs = """rent: [{cluster: g5.48xlarge, price: $10}]
+jobs:
+  - {name: daily, network: resnet50, samples: 300M, deadline: 1d, repeats: {every: 1d}}
+  - {name: paid, network: resnet50, samples: 300M, on: rent, earliest: 2026-06-20}
+"""
+    lines = text_of(made(jobs, tmp_path), 100)
+    shown = [line for line in lines if re.match(r"  \w{3} \d+ \d\d:\d\d ", line)]
+    assert len(shown) == 40
+    assert "paid" in shown[-1]
+    assert "  and 52 more rows: --html FILE or --json has all" in lines
+
+
 def test_a_chart_of_days(tmp_path: Path) -> None:
     path = tmp_path / "jobs.yaml"
     text = "start: 2026-04-01\nhorizon: 10 days\nfleet: [{cluster: g5.48xlarge, nodes: 2}]\n"

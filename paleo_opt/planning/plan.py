@@ -20,7 +20,7 @@ from paleo_opt.planning.scheduling.problem import PlanProblem
 from paleo_opt.planning.scheduling.solution import Solution
 from paleo_opt.planning.scheduling.solve import solve
 from paleo_opt.planning.setup import Setup, make_setup
-from paleo_opt.quantities import format_time
+from paleo_opt.quantities import format_money, format_time
 from paleo_opt.report.terminal import percent
 
 GOALS = ("cost", "lateness")
@@ -175,20 +175,20 @@ class Plan:
             return "no plan that meets every deadline was found; it is not proved that there is none"
         among = "" if all(each.whole for each in self.setup.estimators) else ", among the ways to run that were kept"
         if self.minimize == "cost" and solution.proved:
-            return f"proved: no plan that meets every deadline costs less, on any grid{among}"
+            return f"proved: no plan that meets every deadline costs less, on any grid{among} (gap 0)"
         if solution.grid_s is None:
             return "not proved to be the best"
         grid = format_time(solution.grid_s)
         if solution.grid_gap == 0:
-            words = f"optimal among plans whose runs start on a grid of {grid}"
+            words = f"no worse than any plan whose runs start on a grid of {grid} (there HiGHS's gap is 0)"
         elif solution.grid_gap != solution.grid_gap:
             words = f"not proved to be the best: HiGHS found nothing on a grid of {grid} in the time it had"
         else:
             words = (
                 f"not proved to be the best: on a grid of {grid}, HiGHS reports a gap of {percent(solution.grid_gap)}"
             )
-        if self.minimize == "cost" and solution.gap == solution.gap:
-            words += f"; on any grid at most {percent(solution.gap)} could be saved"
+        if self.minimize == "cost" and solution.least:
+            words += f"; on any grid no plan costs less than {format_money(solution.least / 100)}"
         return words
 
 

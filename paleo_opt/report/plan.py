@@ -8,7 +8,7 @@ from paleo_opt.planning.plan import Plan
 from paleo_opt.quantities import format_count, format_money
 from paleo_opt.report import plan_summary, terminal
 from paleo_opt.report.plan_gantt import gantt
-from paleo_opt.report.plan_summary import letter, moment_text, short_time
+from paleo_opt.report.plan_summary import Stay, letter, moment_text, short_time
 from paleo_opt.report.terminal import Column, bold, dim, percent
 
 #: Rows of the tables at most; the page and JSON have all.
@@ -55,7 +55,7 @@ def _runs(plan: Plan, room: int) -> list[str]:
         Column("cost", constant=False),
     ]
     rows = []
-    for stay in stays[:MOST_ROWS]:
+    for stay in _shown(stays):
         run = stay.first
         spare = (run.spec.deadline - run.end).total_seconds()
         rows.append(
@@ -73,6 +73,14 @@ def _runs(plan: Plan, room: int) -> list[str]:
     more = len(stays) - MOST_ROWS
     rest = [dim(f"  and {more:,} more rows: --html FILE or --json has all")] if more > 0 else []
     return [*terminal.table(columns, rows, room, "  "), *rest]
+
+
+def _shown(stays: list[Stay]) -> list[Stay]:
+    """As many as there is room for: those that cost something or are late, then the first."""
+    if len(stays) <= MOST_ROWS:
+        return stays
+    first = sorted(range(len(stays)), key=lambda i: (not (stays[i].cost_usd or stays[i].first.late_s), i))
+    return [stays[i] for i in sorted(first[:MOST_ROWS])]
 
 
 def _configurations(plan: Plan, room: int) -> list[str]:

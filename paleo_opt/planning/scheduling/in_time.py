@@ -11,7 +11,7 @@ from paleo_opt.planning.scheduling.model import Floats, Model, build
 from paleo_opt.planning.scheduling.parts import joined, part_of, parts
 from paleo_opt.planning.scheduling.problem import Candidate, PlanProblem, Schedule
 from paleo_opt.planning.scheduling.program import SIZES, Clock, Stage, grids, run_program
-from paleo_opt.planning.scheduling.solution import GOALS, WHOLE, Solution, best_of
+from paleo_opt.planning.scheduling.solution import GOALS, TOLERANCE, WHOLE, Solution, best_of
 
 #: Ends do not get much earlier on a finer grid than this [s].
 _FINE_ENOUGH = 1800
@@ -153,7 +153,7 @@ def _bounded(found: Solution, problem: PlanProblem, grid: int, seconds: float, s
     if found.minimize not in WHOLE or not math.isfinite(stage.bound):
         return found
     # Cents and nodes are whole, so a bound that is not rounds up.
-    return replace(found, least=max(found.least or 0, math.ceil(stage.bound - 1e-4)))
+    return replace(found, least=max(found.least or 0, math.ceil(stage.bound - max(1e-4, TOLERANCE * stage.bound))))
 
 
 def _cutoff(model: Model, minimize: str, found: Solution) -> list[tuple[Floats, float]]:

@@ -14,6 +14,8 @@ from paleo_opt.planning.scheduling.program import Stage, relative_gap
 GOALS = {"cost": "cost", "lateness": "finish", "nodes": "nodes", "deadlines": "cost"}
 #: Goals that are whole numbers, which bounds can be rounded up to.
 WHOLE = ("cost", "nodes")
+#: Relative error of a bound that HiGHS gives.
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Solution:
     @property
     def proved(self) -> bool:
         """Whether no schedule on any grid is better by the goal."""
-        return self.minimize in WHOLE and self.feasible and self.least is not None and self.value <= self.least
+        if self.minimize not in WHOLE or not self.feasible or self.least is None:
+            return False
+        return self.value <= self.least + TOLERANCE * self.value
 
     @property
     def gap(self) -> float:
