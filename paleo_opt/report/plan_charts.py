@@ -22,6 +22,8 @@ _ROW, _HIGH, _AXIS = 22, 46, 18
 #: No run is drawn narrower than this share of the chart's width [%].
 _NARROWEST = 0.35
 _MOST_TICKS = 6
+#: Width of a letter of the axis on a phone [%].
+_LETTER = 2.0
 
 
 class _Scale:
@@ -110,7 +112,7 @@ def _axis(scale: _Scale) -> str:
     labels = "".join(
         f'<text class="axis" x="{scale.at(tick):.3f}%" dx="2" y="12">{text(scale.tick_text(tick))}</text>'
         for tick in scale.ticks()
-        if scale.at(tick) < 94
+        if scale.at(tick) < 100 - _LETTER * len(scale.tick_text(tick))
     )
     return _svg(_AXIS, "months", labels)
 

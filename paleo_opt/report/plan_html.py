@@ -16,6 +16,8 @@ from paleo_opt.report.strategy_text import batch_text, devices_text, plural, spl
 from paleo_opt.report.terminal import percent
 from paleo_opt.report.units import short_count
 
+#: A longer table of runs is folded away.
+_MOST_OPEN = 60
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
@@ -137,7 +139,8 @@ def _runs(plan: Plan) -> str:
             ]
         )
     headings = ("run", "start", "end", "takes", "where", "as", "deadline", "to spare", "cost")
-    return table(headings, rows, right=(3, 7, 8), name="cards runs")
+    found = table(headings, rows, right=(3, 7, 8), name="cards runs")
+    return found if len(rows) <= _MOST_OPEN else f"<details><summary>All {len(rows):,} runs</summary>{found}</details>"
 
 
 def _configurations(plan: Plan) -> str:
