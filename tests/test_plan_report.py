@@ -17,7 +17,8 @@ from paleo_opt.report.json_output import plain
 from paleo_opt.report.plan import render
 from paleo_opt.report.plan_html import render_page
 from paleo_opt.report.plan_json import plan_json
-from paleo_opt.report.plan_summary import letter, short_time
+from paleo_opt.report.plan_rows import letter
+from paleo_opt.report.plan_summary import short_time
 
 HEAD = "start: 2026-04-01\nhorizon: 3 months\nfleet: [{cluster: g5.48xlarge, nodes: 2}]\n"
 SOUND = """description: two jobs <b>&amp;

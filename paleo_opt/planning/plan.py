@@ -21,7 +21,6 @@ from paleo_opt.planning.scheduling.solution import Solution
 from paleo_opt.planning.scheduling.solve import solve
 from paleo_opt.planning.setup import Setup, make_setup
 from paleo_opt.quantities import format_money, format_time
-from paleo_opt.report.terminal import percent
 
 GOALS = ("cost", "lateness")
 DEFAULT_TIME_LIMIT = 30.0
@@ -185,7 +184,7 @@ class Plan:
             words = f"not proved to be the best: HiGHS found nothing on a grid of {grid} in the time it had"
         else:
             words = (
-                f"not proved to be the best: on a grid of {grid}, HiGHS reports a gap of {percent(solution.grid_gap)}"
+                f"not proved to be the best: on a grid of {grid}, HiGHS reports a gap of {100 * solution.grid_gap:.2g}%"
             )
         if self.minimize == "cost" and solution.least:
             words += f"; on any grid no plan costs less than {format_money(solution.least / 100)}"

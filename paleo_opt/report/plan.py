@@ -6,9 +6,10 @@ import math
 
 from paleo_opt.planning.plan import Plan
 from paleo_opt.quantities import format_count, format_money
-from paleo_opt.report import plan_summary, terminal
+from paleo_opt.report import plan_rows, plan_summary, terminal
 from paleo_opt.report.plan_gantt import gantt
-from paleo_opt.report.plan_summary import Stay, letter, moment_text, short_time
+from paleo_opt.report.plan_rows import Stay, letter
+from paleo_opt.report.plan_summary import moment_text, short_time
 from paleo_opt.report.terminal import Column, bold, dim, percent
 
 #: Rows of the tables at most; the page and JSON have all.
@@ -41,7 +42,7 @@ def _sentence(text: str, room: int) -> list[str]:
 
 def _runs(plan: Plan, room: int) -> list[str]:
     """When each run happens, and with which configuration."""
-    stays = plan_summary.stays(plan)
+    stays = plan_rows.stays(plan)
     if not stays:
         return []
     columns = [
@@ -62,7 +63,7 @@ def _runs(plan: Plan, room: int) -> list[str]:
             [
                 moment_text(run.start, plan),
                 short_time(run.time_s),
-                plan_summary.stay_name(stay),
+                plan_rows.stay_name(stay),
                 format_count(run.nodes) if len(stay.runs) == 1 else f"{len(stay.runs)} × {run.nodes}",
                 run.resource.name.removeprefix("rented "),
                 letter(stay.configuration),
@@ -85,7 +86,7 @@ def _shown(stays: list[Stay]) -> list[Stay]:
 
 def _configurations(plan: Plan, room: int) -> list[str]:
     """The configurations that the letters stand for."""
-    chosen = plan_summary.configurations(plan)
+    chosen = plan_rows.configurations(plan)
     if not chosen:
         return []
     columns = [
@@ -138,12 +139,12 @@ def _months(plan: Plan, room: int) -> list[str]:
     ]
     rows = []
     for month in [*months, *beyond[-1:]]:
-        there = sum(plan_summary.available_hours(plan, each, month.start, month.end) for each in fleet)
-        used = sum(plan_summary.node_hours(plan, each, month.start, month.end) for each in fleet)
-        spent = plan_summary.rented_in(plan, month.start, month.end)
+        there = sum(plan_rows.available_hours(plan, each, month.start, month.end) for each in fleet)
+        used = sum(plan_rows.node_hours(plan, each, month.start, month.end) for each in fleet)
+        spent = plan_rows.rented_in(plan, month.start, month.end)
         rows.append(
             [
-                ("… " if month.beyond else "") + plan_summary.month_text(month.start),
+                ("… " if month.beyond else "") + plan_rows.month_text(month.start),
                 format_count(month.releases),
                 "–" if math.isnan(month.demand) else percent(month.demand),
                 "" if month.beyond else percent(used / there) if there else "–",

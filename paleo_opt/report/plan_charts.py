@@ -11,7 +11,7 @@ from paleo_opt.planning.growth import Month
 from paleo_opt.planning.jobs import Resource
 from paleo_opt.planning.plan import PlacedRun, Plan
 from paleo_opt.quantities import format_money, format_time
-from paleo_opt.report import plan_summary
+from paleo_opt.report import plan_rows
 from paleo_opt.report.html.markup import text
 from paleo_opt.report.plan_summary import moment_text
 from paleo_opt.report.strategy_text import plural
@@ -30,7 +30,7 @@ class _Scale:
     """Time as percentages of a width."""
 
     def __init__(self, plan: Plan) -> None:
-        self.start, self.end = plan_summary.span_of(plan)
+        self.start, self.end = plan_rows.span_of(plan)
 
     def at(self, moment: datetime) -> float:
         share = (moment - self.start) / (self.end - self.start)
@@ -77,10 +77,10 @@ def gantt(plan: Plan) -> str:
         return ""
     scale = _Scale(plan)
     parts = [_lane("", _axis(scale))]
-    for each in plan_summary.used_resources(plan):
-        title = plan_summary.resource_title(plan, each)
+    for each in plan_rows.used_resources(plan):
+        title = plan_rows.resource_title(plan, each)
         lanes = []
-        if plan_summary.capacity(plan, each) is not None:
+        if plan_rows.capacity(plan, each) is not None:
             lanes.append(_lane("in use", _use(plan, each, scale)))
         jobs: dict[int, list[PlacedRun]] = {}
         for run in plan.runs:
@@ -103,7 +103,7 @@ def _keys(plan: Plan) -> str:
     entries = ['<span><svg><line class="deadline" x1="8" x2="8" y1="0" y2="12"/></svg>a deadline</span>']
     if plan.late:
         entries.append('<span><svg><rect class="late" width="18" height="12"/></svg>after its deadline</span>')
-    if any(plan_summary.capacity(plan, each) for each in plan_summary.used_resources(plan)):
+    if any(plan_rows.capacity(plan, each) for each in plan_rows.used_resources(plan)):
         entries.append('<span><svg><rect class="used" width="18" height="12"/></svg>nodes in use</span>')
     return f'<p class="keys">{"".join(entries)}</p>'
 
@@ -163,8 +163,8 @@ def _job(plan: Plan, job: int, runs: Sequence[PlacedRun], scale: _Scale) -> str:
 
 def _use(plan: Plan, resource: Resource, scale: _Scale) -> str:
     """Nodes in use over time, below the line of all that there are."""
-    nodes = plan_summary.capacity(plan, resource) or 1
-    steps = plan_summary.use(plan, resource)
+    nodes = plan_rows.capacity(plan, resource) or 1
+    steps = plan_rows.use(plan, resource)
     content = [scale.lines(_HIGH)]
     ends = [moment for moment, _ in steps[1:]] + [scale.end]
     for (start, used), end in zip(steps, ends, strict=True):
@@ -175,8 +175,8 @@ def _use(plan: Plan, resource: Resource, scale: _Scale) -> str:
             box = f'x="{left:.3f}%" width="{width:.3f}%" y="{_HIGH - 2 - tall:.2f}" height="{tall:.2f}"'
             content.append(f'<rect class="used" {box}><title>{text(title)}</title></rect>')
     content.append('<line class="all" x1="0" x2="100%" y1="6" y2="6"/>')
-    hours = plan_summary.available_hours(plan, resource, plan.file.start, scale.end)
-    share = plan_summary.node_hours(plan, resource, plan.file.start, scale.end) / hours if hours else 0.0
+    hours = plan_rows.available_hours(plan, resource, plan.file.start, scale.end)
+    share = plan_rows.node_hours(plan, resource, plan.file.start, scale.end) / hours if hours else 0.0
     return _svg(_HIGH, f"nodes of {resource.name} in use over time: {percent(share)} on average", "".join(content))
 
 

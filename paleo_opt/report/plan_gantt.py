@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from paleo_opt.planning.dates import Span
 from paleo_opt.planning.jobs import Resource
 from paleo_opt.planning.plan import PlacedRun, Plan
-from paleo_opt.report import plan_summary
+from paleo_opt.report import plan_rows
 from paleo_opt.report.terminal import bar, dim, shorten
 
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -37,14 +37,14 @@ def gantt(plan: Plan, room: int) -> list[str]:
     """The chart as lines of at most ``room`` columns."""
     if not plan.runs:
         return []
-    groups = [(each, _jobs_on(plan, each)) for each in plan_summary.used_resources(plan)]
+    groups = [(each, _jobs_on(plan, each)) for each in plan_rows.used_resources(plan)]
     names = [run[0].job.name for _, jobs in groups for run in jobs]
     label = min(_LONGEST_LABEL, max(len(name) for name in [*names, "in use"])) + 2
-    scale = _Scale(*plan_summary.span_of(plan), room - label - 4)
+    scale = _Scale(*plan_rows.span_of(plan), room - label - 4)
     lines = [dim(" " * (label + 3) + _axis(scale).rstrip())]
     for each, jobs in groups:
-        lines.append(f"  {shorten(plan_summary.resource_title(plan, each), room - 2, middle=True)}")
-        if plan_summary.capacity(plan, each) is not None:
+        lines.append(f"  {shorten(plan_rows.resource_title(plan, each), room - 2, middle=True)}")
+        if plan_rows.capacity(plan, each) is not None:
             lines.append(f"    {'in use':<{label}}{_use(plan, each, scale)}".rstrip())
         lines += [
             f"    {shorten(runs[0].job.name, label - 2):<{label}}{_bars(runs, scale)}".rstrip()
@@ -120,8 +120,8 @@ def _use(plan: Plan, resource: Resource, scale: _Scale) -> str:
     text = ""
     for index in range(scale.columns):
         start, end = scale.cell(index)
-        there = plan_summary.available_hours(plan, resource, start, end)
-        used = plan_summary.node_hours(plan, resource, start, end)
+        there = plan_rows.available_hours(plan, resource, start, end)
+        used = plan_rows.node_hours(plan, resource, start, end)
         share = used / there if there else 0.0
         height = round(share * (len(_HEIGHTS) - 1))
         text += _HEIGHTS[max(1, height)] if share > 0.005 else " "

@@ -9,9 +9,10 @@ from paleo_opt import __version__
 from paleo_opt.planning.plan import Plan
 from paleo_opt.planning.scheduling.problem import PRIORITIES
 from paleo_opt.quantities import format_count, format_money, format_time
-from paleo_opt.report import plan_charts, plan_summary
+from paleo_opt.report import plan_charts, plan_rows, plan_summary
 from paleo_opt.report.html.markup import pairs, table, text
-from paleo_opt.report.plan_summary import letter, moment_text, short_time
+from paleo_opt.report.plan_rows import letter
+from paleo_opt.report.plan_summary import moment_text, short_time
 from paleo_opt.report.strategy_text import batch_text, devices_text, plural, split_text
 from paleo_opt.report.terminal import percent
 from paleo_opt.report.units import short_count
@@ -81,9 +82,9 @@ def _tiles(plan: Plan) -> str:
     entries.append(("late", format_count(len(plan.late))))
     entries.append(("last ends", moment_text(max(run.end for run in plan.runs), plan)))
     fleet = [each for each in plan.setup.resources if each.kind == "fleet"]
-    hours = sum(plan_summary.available_hours(plan, each, plan.file.start, plan.file.end) for each in fleet)
+    hours = sum(plan_rows.available_hours(plan, each, plan.file.start, plan.file.end) for each in fleet)
     if hours:
-        used = sum(plan_summary.node_hours(plan, each, plan.file.start, plan.file.end) for each in fleet)
+        used = sum(plan_rows.node_hours(plan, each, plan.file.start, plan.file.end) for each in fleet)
         entries.append(("fleet in use", percent(used / hours)))
     if plan.file.budget_usd is not None:
         entries.append(("budget", format_money(plan.file.budget_usd)))
@@ -101,10 +102,10 @@ def _growth(plan: Plan) -> str:
     )
     rows = []
     for month in plan.months:
-        spent = plan_summary.rented_in(plan, month.start, month.end)
+        spent = plan_rows.rented_in(plan, month.start, month.end)
         rows.append(
             [
-                text(plan_summary.month_text(month.start)),
+                text(plan_rows.month_text(month.start)),
                 text(format_count(month.releases)),
                 text("–" if math.isnan(month.demand) else percent(month.demand)),
                 text("–" if month.beyond else format_money(spent)),
@@ -119,8 +120,7 @@ def _runs(plan: Plan) -> str:
     if not plan.runs:
         return ""
     places = {
-        (run.spec.job, run.resource.name, run.nodes): index
-        for index, run in enumerate(plan_summary.configurations(plan))
+        (run.spec.job, run.resource.name, run.nodes): index for index, run in enumerate(plan_rows.configurations(plan))
     }
     rows = []
     for run in plan.runs:
@@ -145,7 +145,7 @@ def _runs(plan: Plan) -> str:
 
 def _configurations(plan: Plan) -> str:
     rows = []
-    for index, run in enumerate(plan_summary.configurations(plan)):
+    for index, run in enumerate(plan_rows.configurations(plan)):
         strategy = run.strategy
         rows.append(
             [

@@ -9,7 +9,7 @@ from paleo_opt.planning.jobs import Job
 from paleo_opt.planning.plan import PlacedRun, Plan
 from paleo_opt.planning.scheduling.problem import PRIORITIES
 from paleo_opt.planning.scheduling.program import Stage
-from paleo_opt.report import plan_summary
+from paleo_opt.report import plan_rows
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -113,20 +113,20 @@ def _utilisation(plan: Plan) -> list[dict[str, Any]]:
         {
             "resource": each.name,
             "kind": each.kind,
-            "nodes": plan_summary.capacity(plan, each),
+            "nodes": plan_rows.capacity(plan, each),
             "months": [
                 {
                     "month": f"{month.start:%Y-%m}",
-                    "used_node_hours": plan_summary.node_hours(plan, each, month.start, month.end),
-                    "available_node_hours": plan_summary.available_hours(plan, each, month.start, month.end),
+                    "used_node_hours": plan_rows.node_hours(plan, each, month.start, month.end),
+                    "available_node_hours": plan_rows.available_hours(plan, each, month.start, month.end),
                 }
                 for month in months
             ],
             "steps": [
-                {"from_s": plan.file.seconds(moment), "nodes": nodes} for moment, nodes in plan_summary.use(plan, each)
+                {"from_s": plan.file.seconds(moment), "nodes": nodes} for moment, nodes in plan_rows.use(plan, each)
             ],
         }
-        for each in plan_summary.used_resources(plan)
+        for each in plan_rows.used_resources(plan)
     ]
 
 
@@ -137,7 +137,7 @@ def _months(plan: Plan) -> list[dict[str, Any]]:
             "beyond_horizon": month.beyond,
             "releases": month.releases,
             "fleet_demand": month.demand,
-            "spent_usd": None if month.beyond else plan_summary.rented_in(plan, month.start, month.end),
+            "spent_usd": None if month.beyond else plan_rows.rented_in(plan, month.start, month.end),
         }
         for month in plan.months
     ]
