@@ -105,6 +105,7 @@ def test_the_file_itself_is_sound(tmp_path: Path) -> None:
     ("deadline: 2026-05-01", "min_gpus: 8\n    max_gpus: 4", 10, "jobs[0].max_gpus", "below min_gpus"),
     ("deadline: 2026-05-01", "min_gpus: 17", 9, "jobs[0].min_gpus", "to run on; numbers of GPUs there: 1 to 16"),
     ("deadline: 2026-05-01", "dedline: 2w", 9, "jobs[0].dedline", "did you mean 'deadline'?"),
+    ("every: 1w", "every: 1w\n    deadline: 40 months", 15, "jobs[1].deadline", "more than 36 months"),
     ("every: 1w", "every: 0h", 14, "jobs[1].repeats.every", "above zero"),
     ("every: 1w", "every: 5min", 14, "jobs[1].repeats.every", "at least an hour"),
     ("every: 1w", "times: 3", 13, "jobs[1].repeats.every", "is missing"),

@@ -18,6 +18,7 @@ MONTH = 30.436875 * DAY
 _MONTHS = {
     "mo": 1, "month": 1, "months": 1, "quarter": 3, "quarters": 3, "y": 12, "year": 12, "years": 12,
 }  # fmt: skip
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 _WEEKS = ("w", "week", "weeks")
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{1,2}:\d{2}))?")
@@ -41,11 +42,19 @@ class Span:
     text: str
 
     def after(self, moment: datetime, times: int = 1) -> datetime:
-        """``moment`` and ``times`` of this span later; a day that a month lacks is its last."""
+        """``moment`` and ``times`` of this span later; a day that a month lacks is its last.
+
+        What would be beyond all dates is the last of them.
+        """
         if not self.months:
-            return moment + timedelta(seconds=self.seconds * times)
+            try:
+                return moment + timedelta(seconds=self.seconds * times)
+            except OverflowError:
+                return datetime.max
         month = moment.month - 1 + self.months * times
         year, month = moment.year + month // 12, month % 12 + 1
+        if year > datetime.max.year:
+            return datetime.max
         return moment.replace(year=year, month=month, day=min(moment.day, calendar.monthrange(year, month)[1]))
 
     @property
@@ -72,6 +81,8 @@ def parse_span(text: str) -> Span:
         raise SpecError(f"is {shown(text)!r}; expected above zero")
     if unit in _MONTHS:
         months = number * _MONTHS[unit]
+        if months > 12 * 300:
+            raise SpecError(f"is {shown(text)!r}; expected from a second to 300 years")
         if months != int(months):
             raise SpecError(f"is {shown(text)!r}; expected whole months")
         return Span(int(months), 0, text)
@@ -94,6 +105,8 @@ def parse_moment(text: str, end_of_day: bool = False) -> datetime:
         raise SpecError(f"is {shown(text)!r}; expected a date such as 2026-06-30 or 2026-06-30 18:00")
     try:
         day = datetime.strptime(match[1], "%Y-%m-%d")
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            raise SpecError(f"is {shown(text)!r}; expected a year from {_FIRST_YEAR} to {_LAST_YEAR}")
         if match[2] is None:
             return day + timedelta(days=1) if end_of_day else day
         hour = datetime.strptime(match[2], "%H:%M")

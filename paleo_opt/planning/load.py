@@ -21,6 +21,7 @@ from paleo_opt.spec_file import Fields, as_text, read_spec
 from paleo_opt.yaml_nodes import shown
 
 LONGEST_HORIZON_MONTHS = 36
+_HORIZON = Span(LONGEST_HORIZON_MONTHS, 0, "")
 MOST_JOBS = 200
 MOST_GPUS = 1_000_000
 
@@ -43,7 +44,7 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
     # Reading goes on after a mistake, from dates that let it; what depends on them is then not compared.
     known_dates = begin is not None and horizon is not None
     start = begin or datetime(2000, 1, 1)
-    end = (horizon or Span(LONGEST_HORIZON_MONTHS, 0, "")).after(start)
+    end = (horizon or _HORIZON).after(start)
     budget = fields.quantity("budget", "money", None)
     margin = fields.value("margin", lambda node: parse_margin(scalar(node)), 0.0)
     space = fields.text("space", "default")
@@ -65,7 +66,7 @@ def load_jobs(path: str, overrides: Mapping[str, str] | None = None, pricing: st
         file=path,
         description=description,
         start=start,
-        horizon=horizon or Span(LONGEST_HORIZON_MONTHS, 0, ""),
+        horizon=horizon or _HORIZON,
         end=end,
         jobs=tuple(jobs),
         resources=tuple(resources),
@@ -91,7 +92,7 @@ def _horizon(node: yaml.Node) -> Span:
     text = scalar(node).strip()
     # A bare number counts months.
     span = parse_span(f"{text} months" if text.isdigit() else text)
-    if span.about_s > Span(LONGEST_HORIZON_MONTHS, 0, "").about_s:
+    if span.about_s > _HORIZON.about_s:
         raise SpecError(f"is {shown(text)!r}; expected at most {LONGEST_HORIZON_MONTHS} months")
     return span
 
@@ -222,6 +223,8 @@ def _check_dates(
             fields.problem(f"is past: the plan starts on {start:%Y-%m-%d}", "deadline")
         elif deadline <= earliest:
             fields.problem(f"is not after the earliest start, {earliest:%Y-%m-%d %H:%M}", "deadline")
+        elif deadline > _HORIZON.after(earliest):
+            fields.problem(f"is more than {LONGEST_HORIZON_MONTHS} months after the earliest start", "deadline")
         elif deadline > end and every is None:
             fields.problem(f"is after the end of the horizon, {end:%Y-%m-%d}", "deadline")
     if every is not None and times is not None and every.after(earliest, times - 1) >= end:
