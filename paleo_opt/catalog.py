@@ -1,6 +1,7 @@
 """Find a spec file by name or path, among the shipped ones and in the user's own folders.
 
-Kinds and their folders: ``nets``, ``hardware/devices``, ``hardware/links``, ``hardware/clusters``, ``search_spaces``.
+Kinds and their folders: ``nets``, ``hardware/devices``, ``hardware/links``, ``hardware/clusters``,
+``hardware/platforms``, ``search_spaces``.
 A user's own folder has the same layout; name it in the environment variable ``PALEO_OPT_PATH`` (several are
 separated as in ``PATH``). Sub-folders only group files: ``hardware/devices/paleo/K20X.yaml`` is the device ``K20X``.
 """
@@ -18,6 +19,7 @@ FOLDERS = {
     "device": "hardware/devices",
     "link": "hardware/links",
     "cluster": "hardware/clusters",
+    "platform": "hardware/platforms",
     "space": "search_spaces",
 }
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paleo_opt.hardware.constant import Constant
+from paleo_opt.hardware.platform import ATTAINABLE
+
 #: Precisions, with the bytes of one element in memory and on the wire.
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "fp4": 0.5}
 
@@ -25,6 +28,8 @@ class Device:
         ppp_comp: Platform percent of peak of computation by precision, where a source gives one for this device.
         host_link: Bytes/s per direction to the host (PCIe); None where not published.
         source: Where the numbers are from.
+        attainable: Shares of the data sheet attained at best, by name of `platform.ATTAINABLE`, where measured.
+        platform: Its default software; empty for `platform_load.DEFAULT_PLATFORM`.
     """
 
     name: str
@@ -38,6 +43,8 @@ class Device:
     source: str
     ppp_comp: Mapping[str, float] = field(default_factory=dict)
     host_link: float | None = None
+    attainable: Mapping[str, Constant] = field(default_factory=dict)
+    platform: str = ""
     file: str = ""
 
     @property
@@ -48,3 +55,12 @@ class Device:
         if self.peak.get("fp16", 0.0) >= 3 * self.peak.get("fp32", float("inf")):
             return "fp16"
         return "fp32" if "fp32" in self.peak else next(iter(self.peak))
+
+    def attained(self, name: str) -> Constant:
+        """The share of its data sheet that its ``vector`` or ``tensor`` units or its ``memory`` attain at best."""
+        return self.attainable.get(name, ATTAINABLE[name].prior)
+
+    def unit(self, precision: str) -> str:
+        """Which units compute in ``precision``: ``tensor`` where they are several times as fast as fp32's."""
+        fp32 = self.peak.get("fp32")
+        return "tensor" if fp32 is None or self.peak[precision] >= 3.0 * fp32 else "vector"

@@ -10,7 +10,9 @@ from paleo_opt.errors import nearest
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.bounds import quantity
 from paleo_opt.hardware.cluster import Link
+from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+from paleo_opt.hardware.platform import ATTAINABLE
 from paleo_opt.spec_file import Fields, read_spec
 
 
@@ -35,6 +37,7 @@ def read_device(path: Path, overrides: Mapping[str, str]) -> Device:
     shares = fields.fields("ppp_comp", None)
     # Where a peak is wrong, its PPP is no second mistake.
     sharing = list(ELEMENT_BYTES if fields.problems else peak)
+    attainable = _attainable(fields)
     fields.integer("year", None, 1990, datetime.date.today().year + 2)
     device = Device(
         name=bounds.stem(fields, path),
@@ -48,11 +51,23 @@ def read_device(path: Path, overrides: Mapping[str, str]) -> Device:
         source=fields.text("source"),
         ppp_comp={n: bounds.share(shares, n) for n in _by_precision(shares, sharing)} if shares else {},
         host_link=quantity(fields, "host_link", "host_link", default=None),
+        attainable=attainable,
+        platform=fields.text("platform", ""),
         file=str(path),
     )
     fields.finish()
     fields.raise_problems()
     return device
+
+
+def _attainable(fields: Fields) -> dict[str, Constant]:
+    """What was measured of the shares that a device attains at best."""
+    given = fields.fields("attainable", None)
+    if given is None:
+        return {}
+    found = {name: read_constant(given, name, meaning) for name, meaning in ATTAINABLE.items()}
+    given.finish()
+    return {name: constant for name, constant in found.items() if constant is not None}
 
 
 def read_link(path: Path, overrides: Mapping[str, str]) -> tuple[Link, int | None]:

@@ -1,0 +1,101 @@
+"""A software platform: what its library can do, and the share of the hardware's best that it attains.
+
+Attained rate = peak · the device's attainable share · the platform's share. Shares are constants with an uncertainty
+(`constant.Constant`); a platform's file gives those that were measured and the others keep their prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from paleo_opt.hardware.constant import Constant, Meaning
+
+
+def _share(value: float, deviation: float, text: str) -> Meaning:
+    return Meaning("share", 0.01, 1.0, Constant(value, deviation), text)
+
+
+#: What a device attains at best: shares of its data sheet. Priors are the medians over measured devices.
+ATTAINABLE: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "vector": _share(0.90, 0.10, "share of the fp32 peak that the vendor's largest matrix products attain"),
+        "tensor": _share(
+            0.72, 0.15, "share of the tensor cores' peak that the vendor's largest matrix products attain"
+        ),
+        "memory": _share(0.85, 0.08, "share of the memory bandwidth that large copies attain"),
+    }
+)
+
+#: The constants of a platform, relative to what the device attains at best.
+CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "products": _share(0.95, 0.05, "matrix products"),
+        "convolutions": _share(0.80, 0.15, "convolutions as implicit matrix products"),
+        "filter_gradients": _share(0.75, 0.20, "filter gradients of convolutions"),
+        "winograd": _share(0.70, 0.20, "the products of Winograd convolutions"),
+        "fft": _share(0.40, 0.30, "transforms and products of FFT convolutions"),
+        "memory": _share(0.85, 0.10, "memory-bound operations"),
+        "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),
+        "step_overhead": Meaning("time", 1e-6, 1.0, Constant(1e-3, 1.0), "of the framework in each step"),
+        "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
+        "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),
+        "contention": Meaning(
+            "share", 0.001, 1.0, Constant(0.05, 1.0), "hidden communication that lengthens the computation behind it"
+        ),
+        "server": Meaning(
+            "bandwidth", 1e7, 1e13, Constant(5e9, 0.5), "gradients that one parameter server takes in and applies"
+        ),
+    }
+)
+
+PASSES = ("forward", "backward_data", "backward_filter")
+#: What a platform may do within the kernel of the product before it, moving no bytes of its own.
+FUSIBLE = ("bias", "activation", "normalizer", "add", "concatenate", "update")
+#: When gradients are sent: every layer's by itself, buckets of some bytes, or all at the end.
+AT_END, EVERY_LAYER = float("inf"), 0.0
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A software platform.
+
+    Attributes:
+        name: As in its file.
+        description: One line.
+        source: What its constants were fitted to, or who says so.
+        constants: By name of `CONSTANTS`, those that its file gives.
+        algorithms: For each of `PASSES`, the convolution algorithms that its library has; GEMM always.
+        fused: Out of `FUSIBLE`.
+        bucket_bytes: Gradients sent together: `EVERY_LAYER`, some bytes, or `AT_END`.
+        collective: What sends them: a collective's name, or ``auto``.
+        software: How measured tables name it: a row is this platform's where all words of one entry are in its
+            ``software``, ignoring case.
+        file: Where it was read from.
+    """
+
+    name: str
+    description: str
+    source: str
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fused: frozenset[str] = frozenset()
+    bucket_bytes: float = 25e6
+    collective: str = "auto"
+    software: tuple[str, ...] = ()
+    file: str = ""
+
+    def constant(self, name: str) -> Constant:
+        """A constant of `CONSTANTS`: the file's, else the prior."""
+        return self.constants.get(name, CONSTANTS[name].prior)
+
+    @property
+    def fitted_constants(self) -> int:
+        """How many constants its file gives with an uncertainty."""
+        return sum(constant.deviation > 0 for constant in self.constants.values())
+
+    def names_itself(self, software: str) -> bool:
+        """Whether a measured table's ``software`` text means this platform."""
+        text = software.casefold()
+        return any(all(word in text for word in entry.casefold().split()) for entry in self.software)

@@ -1,0 +1,118 @@
+"""Load software platforms from their YAML, ``hardware/platforms/NAME.yaml`` (docs/hardware.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from paleo_opt import catalog, quantities
+from paleo_opt.errors import SpecError
+from paleo_opt.hardware import bounds
+from paleo_opt.hardware.constant import Constant, read_constant
+from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.platform import AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, Platform
+from paleo_opt.spec_file import Fields, as_text, read_spec
+
+ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
+COLLECTIVES = (
+    "auto", "one_to_all", "tree_all_reduce", "butterfly_all_reduce", "ring_all_reduce", "double_binary_tree",
+    "recursive_halving_doubling", "hierarchical", "in_network",
+)  # fmt: skip
+#: Of a device whose file names no platform.
+DEFAULT_PLATFORM = "pytorch"
+
+
+def load_platform(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Platform:
+    """The platform of a shipped or user's name, or of a YAML file.
+
+    ``overrides`` replace single fields: ``{"constants.memory": "0.7 ± 5%"}``.
+
+    Raises:
+        SpecError: no such platform, or all that is wrong in its file.
+    """
+    path = catalog.find("platform", name_or_path)
+    if overrides:
+        return _read_platform(path, overrides)
+    status = path.stat()
+    return _platform(path, (status.st_mtime_ns, status.st_size))
+
+
+@cache
+def _platform(path: Path, stamp: tuple[int, int]) -> Platform:
+    return _read_platform(path, {})
+
+
+def platform_of(device: Device) -> Platform:
+    """The default platform of ``device``. Raises as `load_platform`."""
+    return load_platform(device.platform or DEFAULT_PLATFORM)
+
+
+def platform_for(software: str) -> Platform | None:
+    """The platform that a measured table's ``software`` text names, or None; of several the most specific.
+
+    The most specific is the one whose matching entry is longest.
+    """
+    text = software.casefold()
+    found, longest = None, 0
+    for name in catalog.names("platform"):
+        platform = load_platform(name)
+        for entry in platform.software:
+            words = entry.casefold().split()
+            if all(word in text for word in words) and (length := sum(map(len, words))) > longest:
+                found, longest = platform, length
+    return found
+
+
+def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
+    fields = read_spec(path, overrides)
+    given = fields.fields("constants", None)
+    constants: dict[str, Constant] = {}
+    if given is not None:
+        for name, meaning in CONSTANTS.items():
+            constant = read_constant(given, name, meaning)
+            if constant is not None:
+                constants[name] = constant
+        given.finish()
+    platform = Platform(
+        name=bounds.stem(fields, path),
+        description=fields.text("description"),
+        source=fields.text("source"),
+        constants=constants,
+        algorithms=_algorithms(fields),
+        fused=frozenset(fields.sequence("fused", as_text(FUSIBLE), ())),
+        bucket_bytes=fields.value("buckets", _buckets, 25e6),
+        collective=fields.text("collective", "auto", COLLECTIVES),
+        software=fields.sequence("software", as_text(), ()),
+        file=str(path),
+    )
+    fields.finish()
+    fields.raise_problems()
+    return platform
+
+
+def _algorithms(fields: Fields) -> dict[str, tuple[str, ...]]:
+    """Of each pass; a platform that says nothing has matrix products alone."""
+    given = fields.fields("algorithms", None)
+    if given is None:
+        return dict.fromkeys(PASSES, ("gemm",))
+    found = {}
+    for step in PASSES:
+        names = given.sequence(step, as_text(ALGORITHMS), ())
+        found[step] = ("gemm", *(name for name in ALGORITHMS[1:] if name in names))
+    given.finish()
+    return found
+
+
+def _buckets(node: yaml.Node) -> float:
+    text = str(node.value).strip() if isinstance(node, yaml.ScalarNode) else ""
+    if text == "layer":
+        return EVERY_LAYER
+    if text == "end":
+        return AT_END
+    try:
+        return quantities.parse(text, "memory")
+    except SpecError:
+        raise SpecError(f"is {text!r}; expected a size such as 25MB, or layer, or end") from None
