@@ -1,0 +1,206 @@
+"""What the model says of measured rows: rows alike in network, split and platform are estimated together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from paleo_opt.errors import PaleoOptError
+from paleo_opt.estimator.convergence import job_samples
+from paleo_opt.estimator.cost_table import CostTable, Floats, compile_network
+from paleo_opt.estimator.estimate import Estimates, estimate
+from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.strategy import Strategies, Strategy
+from paleo_opt.hardware.platform import Platform
+from paleo_opt.validation.measured_table import MeasuredRow
+from paleo_opt.validation.resolve import Refused, Resolver, Run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A measured figure and what the model says of it, both in the unit of the row's quantity.
+
+    Attributes:
+        row: What was measured.
+        predicted: What the model says.
+        platform: The software platform.
+        assumed: Which of `resolve.ASSUMPTIONS` the row does not say itself.
+        low: Of the estimate's 80% interval; None where it has none.
+        high: Likewise.
+    """
+
+    row: MeasuredRow
+    predicted: float
+    platform: Platform
+    assumed: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def error(self) -> float:
+        """predicted / measured - 1."""
+        return self.predicted / self.row.measured - 1.0
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether the interval holds the measured value; None where there is no interval."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.row.measured <= self.high
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that nothing is said of, and why."""
+
+    row: MeasuredRow
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Estimated:
+    """Runs that were estimated together. Every array has shape (runs,)."""
+
+    runs: Sequence[Run]
+    table: CostTable
+    estimates: Estimates
+    options: Options
+    samples: Floats
+    gpus: Floats
+
+    @property
+    def step_time_s(self) -> Floats:
+        return np.broadcast_to(self.estimates.step_time_s, self.samples.shape)
+
+    @property
+    def samples_per_s(self) -> Floats:
+        rate: Floats = self.samples / self.step_time_s
+        return rate
+
+
+def _train_time(of: _Estimated) -> Floats:
+    """Steps to the target at the measured batch, times the step: the ideal time, as a published run had no failures."""
+    job = of.table.network.job
+    if job is None:
+        raise Refused(f"network {of.table.network.name!r} has no training job")
+    steps: Floats = np.ceil(job_samples(job, of.samples.astype(np.int64)) / of.samples)
+    time: Floats = steps * of.step_time_s
+    return time
+
+
+def _tokens(of: _Estimated) -> Floats:
+    lengths = [run.row.sequence_length for run in of.runs]
+    if None in lengths:
+        raise Refused("no sequence length")
+    rate: Floats = of.samples_per_s * np.array(lengths, dtype=float)
+    return rate
+
+
+def _speedup(of: _Estimated) -> Floats:
+    """Over one device of the same cluster with one worker's batch."""
+    alone = []
+    for run in of.runs:
+        strategy = run.strategy
+        one = Strategy(strategy.cluster, 1, strategy.micro_batch, strategy.accumulation, precision=strategy.precision)
+        alone.append(float(estimate(of.table, one, of.options).samples_per_s[0]))
+    speedup: Floats = of.samples_per_s / np.array(alone)
+    return speedup
+
+
+def _memory(of: _Estimated) -> Floats:
+    """Without what the platform keeps for itself, which a framework's count of its memory leaves out."""
+    return np.asarray(of.estimates.memory.total - of.options.memory_reserve)
+
+
+#: Each quantity, in the unit that its name says.
+_FIGURES: Mapping[str, Callable[[_Estimated], Floats]] = MappingProxyType(
+    {
+        "step_time_s": lambda of: of.step_time_s,
+        "forward_time_s": lambda of: of.estimates.forward_time_s,
+        "backward_time_s": lambda of: of.estimates.backward_time_s,
+        "samples_per_s": lambda of: of.samples_per_s,
+        "tokens_per_s": _tokens,
+        "tokens_per_s_per_gpu": lambda of: _tokens(of) / of.gpus,
+        "tflops_per_gpu": lambda of: of.estimates.flops_per_sample * of.samples_per_s / of.gpus / 1e12,
+        "mfu": lambda of: of.estimates.mfu * of.samples / of.estimates.strategies.global_batch,
+        "train_time_s": _train_time,
+        "speedup": _speedup,
+        "memory_bytes": _memory,
+    }
+)
+
+
+def predict(
+    rows: Sequence[MeasuredRow], options: Options | None = None
+) -> tuple[tuple[Prediction, ...], tuple[Refusal, ...]]:
+    """The rows that the model predicts, and those that it refuses; both in the order of ``rows``.
+
+    Args:
+        rows: Of measured tables.
+        options: The model's; a row's software platform takes the place of theirs.
+    """
+    options = options or Options()
+    resolver = Resolver()
+    groups: dict[tuple[str, str, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
+    found: dict[int, Prediction] = {}
+    refused: dict[int, Refusal] = {}
+    tables: dict[str, CostTable] = {}
+    for place, row in enumerate(rows):
+        try:
+            run = resolver.resolve(row)
+        except Refused as reason:
+            refused[place] = Refusal(row, str(reason))
+            continue
+        key = run.network.file or run.network.name
+        if key not in tables:
+            tables[key] = compile_network(run.network)
+        groups[key, row.quantity, run.strategy.split, run.strategy.tensor, run.platform.name].append((place, run))
+    for (key, quantity, *_), members in groups.items():
+        runs = [run for _, run in members]
+        try:
+            values = _figure(tables[key], runs, quantity, options)
+        except PaleoOptError as error:
+            refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in members}
+            continue
+        found |= {
+            place: Prediction(run.row, float(value), run.platform, run.assumed)
+            for (place, run), value in zip(members, values, strict=True)
+        }
+    return tuple(found[place] for place in sorted(found)), tuple(refused[place] for place in sorted(refused))
+
+
+def _figure(table: CostTable, runs: Sequence[Run], quantity: str, options: Options) -> Floats:
+    """One quantity of runs of one network, split and platform. Shape (runs,)."""
+    of = _Estimated(
+        runs,
+        table,
+        estimate(table, _together([run.strategy for run in runs]), options),
+        options,
+        np.array([float(run.samples) for run in runs]),
+        np.array([float(run.strategy.gpus) for run in runs]),
+    )
+    return np.broadcast_to(_FIGURES[quantity](of), of.samples.shape)
+
+
+def _together(strategies: Sequence[Strategy]) -> Strategies:
+    """Strategies of one split as one set."""
+    # A cluster is loaded once, so that it is itself wherever it is the same; it cannot be hashed.
+    at = [(id(strategy.cluster), strategy.precision) for strategy in strategies]
+    places = {key: (strategy.cluster, strategy.precision) for key, strategy in zip(at, strategies, strict=True)}
+    order = {key: place for place, key in enumerate(places)}
+    collectives = list(dict.fromkeys(strategy.collective for strategy in strategies))
+    return replace(
+        strategies[0].as_strategies(),
+        clusters=tuple(cluster for cluster, _ in places.values()),
+        precisions=tuple(precision for _, precision in places.values()),
+        collectives=tuple(collectives),
+        gpus=np.array([strategy.gpus for strategy in strategies]),
+        micro_batch=np.array([strategy.micro_batch for strategy in strategies]),
+        accumulation=np.array([strategy.accumulation for strategy in strategies]),
+        collective=np.array([collectives.index(strategy.collective) for strategy in strategies]),
+        place=np.array([order[key] for key in at]),
+    )

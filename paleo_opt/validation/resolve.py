@@ -1,0 +1,193 @@
+"""What a measured row ran: its network, cluster, strategy and software platform, or why that cannot be said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paleo_opt import catalog
+from paleo_opt.errors import PaleoOptError
+from paleo_opt.estimator.collectives import COLLECTIVES
+from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.hardware.cluster import Cluster, single_device_cluster
+from paleo_opt.hardware.load import load_cluster, load_device
+from paleo_opt.hardware.platform import Platform
+from paleo_opt.hardware.platform_load import platform_for, platform_of
+from paleo_opt.network.graph import Network
+from paleo_opt.network.load import load_network
+from paleo_opt.validation.measured_table import MeasuredRow
+from paleo_opt.validation.systems import stand_in
+
+#: What a row may leave to be assumed; each assumption is counted.
+ASSUMPTIONS = ("cluster", "precision", "collective", "platform")
+#: Of the splits that the model has none of for a network of layers.
+_NOT_MODELLED = {"pipeline": 1, "expert": 1, "context": 1, "virtual_stages": 1}
+_OF_TRANSFORMERS = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "experts", "top_k")
+
+
+class Refused(PaleoOptError):
+    """A row that the model says nothing of; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a row ran.
+
+    Attributes:
+        row: The row.
+        network: What was trained.
+        strategy: On what and how.
+        samples: Of one step; the workers' batches may add up to a few more where they cannot share it evenly.
+        platform: The software.
+        assumed: Which of `ASSUMPTIONS` the row does not say itself.
+    """
+
+    row: MeasuredRow
+    network: Network
+    strategy: Strategy
+    samples: int
+    platform: Platform
+    assumed: tuple[str, ...]
+
+
+@dataclass
+class Resolver:
+    """Resolves rows, loading each file once."""
+
+    _networks: dict[str, Network | Refused] = field(default_factory=dict)
+    _clusters: dict[tuple[str, str], Cluster | Refused] = field(default_factory=dict)
+    _platforms: dict[str, Platform | None] = field(default_factory=dict)
+
+    def resolve(self, row: MeasuredRow) -> Run:
+        """What ``row`` ran.
+
+        Raises:
+            Refused: why nothing can be said of it.
+        """
+        if row.family != "cnn":
+            raise Refused(f"family {row.family}: not predicted yet")
+        network = self._network(row)
+        cluster, assumed = self._cluster(row)
+        if row.gpus == 1 and row.quantity == "speedup":
+            raise Refused("speedup of one GPU")
+        splits = _split(row)
+        micro_batch, accumulation, samples = _batches(row)
+        platform = self._platform(row.software)
+        if platform is None:
+            platform = platform_of(cluster.device)
+            assumed.append("platform")
+        precision = row.precision
+        if not precision:
+            precision = cluster.device.training_precision
+            assumed.append("precision")
+        if precision not in cluster.device.peak:
+            raise Refused(f"{cluster.device.name} has no peak in {precision}")
+        collective = row.collective
+        if not collective:
+            collective = "ring_all_reduce" if platform.collective == "auto" else platform.collective
+            if row.gpus > 1:
+                assumed.append("collective")
+        elif collective not in COLLECTIVES:
+            raise Refused(f"collective {collective!r} is not known")
+        try:
+            strategy = Strategy(
+                cluster, row.gpus, micro_batch, accumulation, *splits, collective=collective, precision=precision
+            )
+        except PaleoOptError as error:
+            raise Refused(str(error)) from None
+        return Run(row, network, strategy, samples, platform, tuple(assumed))
+
+    def _network(self, row: MeasuredRow) -> Network:
+        key = _beside(row, row.network)
+        if key not in self._networks:
+            self._networks[key] = _load_network(key)
+        found = self._networks[key]
+        if isinstance(found, Refused):
+            raise found
+        if any(getattr(row, name) is not None for name in _OF_TRANSFORMERS):
+            raise Refused("a transformer's sizes are given beside a network of layers")
+        return found
+
+    def _cluster(self, row: MeasuredRow) -> tuple[Cluster, list[str]]:
+        """Where it ran, and whether that is a stand-in."""
+        if row.device not in catalog.names("device"):
+            raise Refused(f"device {row.device!r} is not known")
+        assumed: list[str] = []
+        name = _beside(row, row.cluster)
+        if name and name not in catalog.names("cluster") and not Path(name).is_file():
+            rule = stand_in(row)
+            if rule is None:
+                raise Refused("the cluster is not known, and what the row says of it fits none that is")
+            assumed.append("cluster")
+            name, device = f"{rule.cluster} for {rule.device}", rule.instead or rule.device
+            if (name, device) not in self._clusters:
+                self._clusters[name, device] = rule.load()
+        elif not name and row.gpus > 1:
+            raise Refused("several GPUs, and no cluster is named")
+        else:
+            device = row.device
+            if (name, device) not in self._clusters:
+                self._clusters[name, device] = _load_cluster(name, device)
+        found = self._clusters[name, device]
+        if isinstance(found, Refused):
+            raise found
+        return found, assumed
+
+    def _platform(self, software: str) -> Platform | None:
+        if software not in self._platforms:
+            self._platforms[software] = platform_for(software)
+        return self._platforms[software]
+
+
+def _beside(row: MeasuredRow, name: str) -> str:
+    """A file's name as seen from the table's folder; any other name as it is."""
+    beside = Path(row.file).parent / name
+    return str(beside) if name.endswith((".yaml", ".yml")) and beside.is_file() else name
+
+
+def _load_network(name: str) -> Network | Refused:
+    if not name.endswith((".yaml", ".yml")) and name not in catalog.names("net"):
+        return Refused(f"network {name!r} is not known")
+    try:
+        return load_network(name)
+    except PaleoOptError as error:
+        return Refused(f"network {name!r} cannot be read: {error}".splitlines()[0])
+
+
+def _load_cluster(name: str, device: str) -> Cluster | Refused:
+    try:
+        return load_cluster(name, device) if name else single_device_cluster(load_device(device))
+    except PaleoOptError as error:
+        return Refused(f"cluster {name or device!r} cannot be read: {error}".splitlines()[0])
+
+
+def _split(row: MeasuredRow) -> tuple[str, int]:
+    """The split and its devices: by its columns, or, for one weird trick's hybrid, by its ``software``."""
+    for name, only in _NOT_MODELLED.items():
+        if getattr(row, name) not in (None, only):
+            raise Refused(f"{name.replace('_', ' ')} above 1 of a network of layers")
+    if row.sharding not in ("", "zero0"):
+        raise Refused("sharded parameters of a network of layers")
+    if row.recompute not in ("", "none"):
+        raise Refused("recomputed activations of a network of layers")
+    if row.gpus > 1 and "hybrid" in row.software.casefold():
+        return "hybrid", row.gpus
+    tensor = row.tensor or 1
+    if row.gpus % tensor or row.data not in (None, row.gpus // tensor):
+        raise Refused(f"{row.gpus:,} GPUs are not data × tensor")
+    return ("model", tensor) if tensor > 1 else ("data", 1)
+
+
+def _batches(row: MeasuredRow) -> tuple[int, int, int]:
+    """Micro-batch, passes a step and samples a step; each worker takes its share of the batch, rounded up."""
+    workers = row.gpus // (row.tensor or 1)
+    if row.global_batch is None:
+        if row.micro_batch is None:
+            raise Refused("no batch size")
+        return row.micro_batch, 1, row.micro_batch * workers
+    each = -(-row.global_batch // workers)
+    if row.micro_batch is None:
+        return each, 1, row.global_batch
+    if each % row.micro_batch:
+        raise Refused("the global batch is not a whole number of micro-batches")
+    return row.micro_batch, each // row.micro_batch, row.global_batch
