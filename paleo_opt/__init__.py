@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
     from paleo_opt.search.tradeoff import pareto
+    from paleo_opt.validation.validate import Validation, validate
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _MODULES = {
     "SpecError": "errors",
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
+    "Validation": "validation.validate",
     "compile_network": "estimator.cost_table",
     "configure": "estimator.configuration",
     "estimate": "estimator.estimate",
@@ -66,6 +68,7 @@ _MODULES = {
     "recommend": "search.recommend",
     "scaling": "estimator.scaling",
     "sweep": "search.sweep",
+    "validate": "validation.validate",
 }
 
 __all__ = [
@@ -83,6 +86,7 @@ __all__ = [
     "SpecError",
     "Strategies",
     "Strategy",
+    "Validation",
     "compile_network",
     "configure",
     "estimate",
@@ -97,6 +101,7 @@ __all__ = [
     "recommend",
     "scaling",
     "sweep",
+    "validate",
 ]
 
 

@@ -34,6 +34,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.hardware.load import load_cluster, load_device, load_link
 from paleo_opt.network.load import load_network
 from paleo_opt.search.space import load_space
+from paleo_opt.validation.validate import GROUPINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -238,7 +239,7 @@ def test_documented_commands_are_the_commands() -> None:
 
 
 #: Objects whose keys are names of things.
-KEYED_BY_NAME = {"collectives"}
+KEYED_BY_NAME = {"collectives", "platforms", *(f"by.{name}" for name in GROUPINGS)}
 
 
 def paths(value: Any, prefix: str = "") -> set[str]:
@@ -259,6 +260,7 @@ JSON = {
     "JSON of plan": ("plan", "examples/quarter.yaml"),
     "JSON where nothing is feasible": ("recommend", "vgg16", "--budget", "8gpus", "--budget", "5min"),
     "JSON of estimate": ("estimate", "vgg16", "--on", "p4d.24xlarge"),
+    "JSON of validate": ("validate", "examples/measurements.csv"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
 }
 #: ``nearest.estimate.*`` stands for every field of that section.

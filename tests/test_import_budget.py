@@ -58,6 +58,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.rerun",
         "paleo_opt.cli.scaling",
         "paleo_opt.cli.show",
+        "paleo_opt.cli.validate",
         "paleo_opt.cli.values",
     }
 

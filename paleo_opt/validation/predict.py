@@ -144,7 +144,7 @@ def predict(
         options: The model's; a row's software platform takes the place of theirs.
     """
     options = options or Options()
-    resolver = Resolver()
+    resolver = Resolver(options)
     groups: dict[tuple[str, str, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
     found: dict[int, Prediction] = {}
     refused: dict[int, Refusal] = {}

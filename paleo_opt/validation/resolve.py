@@ -8,6 +8,7 @@ from pathlib import Path
 from paleo_opt import catalog
 from paleo_opt.errors import PaleoOptError
 from paleo_opt.estimator.collectives import COLLECTIVES
+from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster, single_device_cluster
 from paleo_opt.hardware.load import load_cluster, load_device
@@ -52,8 +53,9 @@ class Run:
 
 @dataclass
 class Resolver:
-    """Resolves rows, loading each file once."""
+    """Resolves rows for the model of ``options``, loading each file once."""
 
+    options: Options
     _networks: dict[str, Network | Refused] = field(default_factory=dict)
     _clusters: dict[tuple[str, str], Cluster | Refused] = field(default_factory=dict)
     _platforms: dict[str, Platform | None] = field(default_factory=dict)
@@ -75,7 +77,8 @@ class Resolver:
         platform = self._platform(row.software)
         if platform is None:
             platform = platform_of(cluster.device)
-            assumed.append("platform")
+            if self.options.model != "paleo":  # which knows no platforms
+                assumed.append("platform")
         precision = row.precision
         if not precision:
             precision = cluster.device.training_precision

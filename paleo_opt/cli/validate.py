@@ -1,0 +1,74 @@
+"""``paleo-opt validate [FILE…]``: predicted against measured, with error statistics."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from paleo_opt.cli import options, values
+
+GROUPINGS = ("device", "network", "quantity", "software", "platform")
+_DESCRIPTION = """\
+How far the model is from what was measured: every row of the measured tables
+FILE (CSV) is predicted, or refused with a reason. Without FILE the shipped table
+of published figures.
+"""
+_EXAMPLES = """\
+  paleo-opt validate
+  paleo-opt validate --model paleo --by device
+  paleo-opt validate examples/measurements.csv --rows
+  paleo-opt validate --plot accuracy.svg
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to ``commands``."""
+    parser = commands.add_parser(
+        "validate",
+        help="how far the model is from what was measured",
+        description=_DESCRIPTION,
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=options.HelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a measured table (docs/validation.md); repeatable")
+    parser.add_argument(
+        "--by", type=values.one_of(GROUPINGS), metavar="GROUPING", help=f"every group of one: {', '.join(GROUPINGS)}"
+    )
+    parser.add_argument("--rows", action="store_true", help="every row, not only the worst")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="predicted against measured as a picture, .svg or .png; needs matplotlib"
+    )
+    parser.add_argument(
+        "--model", type=values.one_of(options.MODELS), metavar="NAME", help=f"{' or '.join(options.MODELS)}"
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and print; exit code 1 where no row can be predicted. Raises `SpecError`."""
+    from paleo_opt.errors import SpecError
+    from paleo_opt.estimator.options import Options
+    from paleo_opt.report.files import check_folder, write_whole
+    from paleo_opt.report.json_output import dump
+    from paleo_opt.report.terminal import emit
+    from paleo_opt.report.validation import render, validation_json
+    from paleo_opt.validation.validate import validate
+
+    if args.plot is not None:
+        from paleo_opt.report.static_charts import check_plots
+
+        kind = args.plot.rpartition(".")[2].lower()
+        if kind not in ("svg", "png"):
+            raise SpecError(f"--plot is {args.plot[:60]!r}; expected a file's name that ends in .svg or .png")
+        check_folder("--plot", args.plot)
+        check_plots("--plot")
+    answer = validate(args.files or None, Options(model=args.model) if args.model else Options())
+    if args.plot is not None and answer.predictions:
+        from paleo_opt.report.validation_chart import validation_picture
+
+        write_whole("--plot", args.plot, validation_picture(answer, kind))
+        print(f"wrote {args.plot}", file=sys.stderr)
+    emit(dump(validation_json(answer)) if args.json else render(answer, args.by, args.rows))
+    return 0 if answer.predictions else 1
