@@ -101,14 +101,15 @@ def product_times(
     clock, tensor = np.asarray(units.clock, dtype=float), np.asarray(units.tensor)
 
     def constant(name: str) -> Floats:
-        return np.where(tensor, getattr(TENSOR, name), getattr(VECTOR, name))
+        found: Floats = np.where(tensor, getattr(TENSOR, name), getattr(VECTOR, name))
+        return found
 
     half = constant("half_intensity")
     latency = np.where(known, constant("tile_latency") / clock, 0.0)
     split = constant("split_latency") / clock
     largest = TILES[0][0] * TILES[0][1] / (TILES[0][0] + TILES[0][1])
     rate = np.asarray(units.flops, dtype=float) / multiprocessors
-    best: Floats | None = None
+    best: Floats = np.asarray(np.inf)
     for rows, columns in TILES:
         intensity = rows * columns / (rows + columns)
         slowness = (intensity + half) / intensity * (largest / (largest + half))
@@ -119,6 +120,6 @@ def product_times(
         parts = np.maximum(parts, 1.0, out=parts)
         shared = tile / parts + split * (parts - 1.0)
         times = np.maximum(waves, np.where(known, 1.0, 0.0)) * (shared + latency)
-        best = times if best is None else np.minimum(best, times, out=best)
-    assert best is not None
-    return best + constant("start_latency") / clock
+        best = np.minimum(best, times)
+    best = best + constant("start_latency") / clock
+    return best
