@@ -121,5 +121,5 @@ def product_times(
         shared = tile / parts + split * (parts - 1.0)
         times = np.maximum(waves, np.where(known, 1.0, 0.0)) * (shared + latency)
         best = np.minimum(best, times)
-    best = best + constant("start_latency") / clock
-    return best
+    total: Floats = best + constant("start_latency") / clock
+    return total
