@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.network.graph import Network
 
-MODELS = ("paleo",)
+MODELS = ("roofline", "paleo")
+UPDATES = ("synchronous", "asynchronous")
 CONV_ALGORITHMS = ("auto", "gemm", "fft", "fft_tiled", "winograd")
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4")
 SPLITS = ("data", "hybrid", "model")
@@ -74,16 +75,26 @@ def add_hardware(parser: argparse.ArgumentParser, repeatable: bool = False) -> N
 def add_model(parser: argparse.ArgumentParser, inference: bool = True) -> None:
     """How the estimate is made; ``--inference`` where a command can do without a target."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", type=one_of(MODELS), default="paleo", metavar="NAME", help="paleo (2017)")
     group.add_argument(
-        "--conv-algorithm", type=one_of(CONV_ALGORITHMS), default="gemm", metavar="NAME",
-        help=f"{', '.join(CONV_ALGORITHMS)}; auto takes the fastest that fits (default: gemm)",
+        "--model", type=one_of(MODELS), default="roofline", metavar="NAME",
+        help="roofline (default), or paleo, the additive model of 2017",
+    )  # fmt: skip
+    group.add_argument(
+        "--platform", metavar="NAME", help="software, by name or YAML file (default: each device's; of roofline)"
+    )
+    group.add_argument(
+        "--conv-algorithm", type=one_of(CONV_ALGORITHMS), metavar="NAME",
+        help=f"{', '.join(CONV_ALGORITHMS)}; auto: the fastest that the platform has (default; under paleo gemm)",
+    )  # fmt: skip
+    group.add_argument(
+        "--updates", type=one_of(UPDATES), default="synchronous", metavar="NAME",
+        help="synchronous (default), or asynchronous: a parameter server without barrier (of roofline)",
     )  # fmt: skip
     group.add_argument(
         "--ppp-comp", type=share, metavar="P", help="share of the peak FLOP/s and memory bandwidth attained"
     )
     group.add_argument("--ppp-comm", type=share, metavar="P", help="share of a link's bandwidth attained")
-    group.add_argument("--pipelined", action="store_true", help="memory traffic hides behind arithmetic")
+    group.add_argument("--pipelined", action="store_true", help="memory traffic hides behind arithmetic (of paleo)")
     group.add_argument(
         "--workspace-limit", type=quantity("memory"), default=2.0**30, metavar="SIZE",
         help="memory a convolution algorithm may use beside its operands (default: 1GiB)",
@@ -238,6 +249,8 @@ def options_of(args: argparse.Namespace) -> Options:
 
     return Options(
         model=args.model,
+        platform=args.platform,
+        updates=args.updates,
         ppp_comp=args.ppp_comp,
         ppp_comm=args.ppp_comm,
         pipelined=args.pipelined,

@@ -123,6 +123,30 @@ def pass_times(times: LayerTimes, count: Floats, pipelined: bool) -> tuple[Float
     return in_order(count[:, None] * forward), in_order(count[:, None] * backward)
 
 
+@dataclass(frozen=True, eq=False)
+class PartTimes:
+    """The passes of all layers of one part, replicated or split, without fetches. Shapes (batches,).
+
+    Attributes:
+        forward: Seconds.
+        backward: Seconds.
+        workspace: Elements of the largest workspace.
+    """
+
+    forward: Floats
+    backward: Floats
+    workspace: Floats
+
+
+def part_times(
+    terms: Terms, rates: Rates, batch: Floats, auto: bool, workspace_limit: Floats | float, pipelined: bool
+) -> PartTimes:
+    """Time of the passes of all layers of ``terms``; arguments as of `layer_times`."""
+    times = layer_times(terms, rates, batch, auto, workspace_limit, pipelined)
+    forward, backward = pass_times(times, terms.count, pipelined)
+    return PartTimes(forward, backward, times.workspace.max(axis=(0, 1)))
+
+
 def in_order(times: Floats) -> Floats:
     """The sum over the first axis, rounded alike however many columns there are. Shape (columns,).
 

@@ -7,7 +7,8 @@ Layers that cost the same (the 50 blocks of a ResNet) are one row with a count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator import convolution
 from paleo_opt.estimator.convolution import NOTHING, Cost, Term
+from paleo_opt.estimator.kernel_table import KernelTable, compile_kernels
 from paleo_opt.estimator.layer_cost import CONVOLUTIONS, PASSES, Passes, layer_passes
 from paleo_opt.network.graph import Layer, Network
 
@@ -131,13 +133,16 @@ class Layout:
     Attributes:
         split: ``data``, ``hybrid`` or ``model``.
         tensor: Devices that divide the outputs of split layers.
-        replicated: Terms of the layers that every worker runs whole.
-        divided: Terms of one device's share of the split layers.
+        replicated_layers: Those that every worker runs whole, with their index in the network.
+        divided_layers: The split layers, likewise.
+        readers: For each layer's name, how many layers read it.
+        conv_algorithm: Of the table.
         replicated_fetches: What replicated layers read from other devices.
         divided_fetches: What split layers read from other devices.
         entry_elements: Elements per sample that the first split layer reads (0 without split layers).
         replicated_parameters: Parameters of the replicated layers.
         divided_parameters: Parameters of the split layers, over all devices.
+        parameter_tensors: Tensors of parameters: weights, biases, shifts and scales.
         activations: Elements per sample that one device keeps for the backward pass.
         largest_activation: Most elements per sample that a layer reads and writes (what inference needs).
         forward_flops: Model FLOPs of the forward pass, per sample, over all devices.
@@ -145,16 +150,39 @@ class Layout:
 
     split: str
     tensor: int
-    replicated: Terms
-    divided: Terms
+    replicated_layers: tuple[tuple[int, Layer], ...]
+    divided_layers: tuple[tuple[int, Layer], ...]
+    readers: Mapping[str, int]
+    conv_algorithm: str | None
     replicated_fetches: Fetches
     divided_fetches: Fetches
     entry_elements: float
     replicated_parameters: float
     divided_parameters: float
+    parameter_tensors: int
     activations: float
     largest_activation: float
     forward_flops: float
+
+    @cached_property
+    def replicated(self) -> Terms:
+        """The replicated layers under the PALEO model."""
+        return _terms(self.replicated_layers, 1, paleo_algorithms(self.conv_algorithm))
+
+    @cached_property
+    def divided(self) -> Terms:
+        """One device's share of the split layers under the PALEO model."""
+        return _terms(self.divided_layers, self.tensor, paleo_algorithms(self.conv_algorithm))
+
+    @cached_property
+    def replicated_kernels(self) -> KernelTable:
+        """The replicated layers' kernels, under the roofline model."""
+        return compile_kernels(self.replicated_layers, 1, self.readers, kernel_algorithms(self.conv_algorithm))
+
+    @cached_property
+    def divided_kernels(self) -> KernelTable:
+        """The kernels of one device's share of the split layers, likewise."""
+        return compile_kernels(self.divided_layers, self.tensor, self.readers, kernel_algorithms(self.conv_algorithm))
 
 
 @dataclass(frozen=True)
@@ -163,11 +191,11 @@ class CostTable:
 
     Attributes:
         network: What was compiled.
-        conv_algorithm: One of `CONV_ALGORITHMS`.
+        conv_algorithm: One of `CONV_ALGORITHMS`, or None for each model's own default.
     """
 
     network: Network
-    conv_algorithm: str = "gemm"
+    conv_algorithm: str | None = None
     _layouts: dict[tuple[str, int], Layout] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -176,12 +204,13 @@ class CostTable:
         hybrid = any(layer.split == "model" for layer in self.network.layers)
         return ("data", "hybrid", "model") if hybrid else ("data", "model")
 
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """The convolution algorithms the estimate chooses from; GEMM, which runs anything, first."""
-        if self.conv_algorithm == "auto":
-            return tuple(convolution.ALGORITHMS)
-        return ("gemm",) if self.conv_algorithm == "gemm" else ("gemm", self.conv_algorithm)
+    def algorithm_under(self, model: str) -> str:
+        """How convolutions run under ``model``: what was asked for, else GEMM under PALEO as published, else auto."""
+        return self.conv_algorithm or ("gemm" if model == "paleo" else "auto")
+
+    def algorithms(self, model: str) -> tuple[str, ...]:
+        """The convolution algorithms by the index that the times of ``model`` give them."""
+        return paleo_algorithms(self.conv_algorithm) if model == "paleo" else tuple(convolution.ALGORITHMS)
 
     def layout(self, split: str = "data", tensor: int = 1) -> Layout:
         """The costs under one layout of splits.
@@ -203,22 +232,37 @@ class CostTable:
             hint = "" if split == "hybrid" else nearest(split, self.splits)
             raise SpecError(f"split {split!r}: {self.network.name} {what}{hint}")
         if (split, tensor) not in self._layouts:
-            self._layouts[split, tensor] = _compile_layout(self.network, split, tensor, self.algorithms)
+            self._layouts[split, tensor] = _compile_layout(self.network, split, tensor, self.conv_algorithm)
         return self._layouts[split, tensor]
 
 
-def compile_network(network: Network, conv_algorithm: str = "gemm") -> CostTable:
+def paleo_algorithms(conv_algorithm: str | None) -> tuple[str, ...]:
+    """The convolution algorithms the PALEO model chooses from; GEMM, which runs anything, first."""
+    if conv_algorithm == "auto":
+        return tuple(convolution.ALGORITHMS)
+    return ("gemm", conv_algorithm) if conv_algorithm not in (None, "gemm") else ("gemm",)
+
+
+def kernel_algorithms(conv_algorithm: str | None) -> tuple[str, ...]:
+    """Those the roofline model chooses from."""
+    if conv_algorithm in (None, "auto"):
+        return tuple(convolution.ALGORITHMS)
+    return ("gemm", conv_algorithm)
+
+
+def compile_network(network: Network, conv_algorithm: str | None = None) -> CostTable:
     """Compile ``network`` for an estimate.
 
     Args:
         network: With shapes.
         conv_algorithm: ``gemm``; ``fft``, ``fft_tiled`` or ``winograd`` wherever it applies and its workspace fits
-            (GEMM elsewhere); or ``auto`` for the fastest that fits.
+            (GEMM elsewhere); or ``auto`` for the fastest that fits. By default GEMM under the PALEO model, as in its
+            published runs, else auto.
 
     Raises:
         SpecError: an unknown algorithm.
     """
-    if conv_algorithm not in CONV_ALGORITHMS:
+    if conv_algorithm is not None and conv_algorithm not in CONV_ALGORITHMS:
         raise SpecError(f"convolution algorithm {conv_algorithm!r}{nearest(conv_algorithm, CONV_ALGORITHMS)}")
     return CostTable(network, conv_algorithm)
 
@@ -227,7 +271,14 @@ def _fetches(fetches: dict[str, list[float]], kinds: Sequence[str]) -> Fetches:
     return tuple((kind, np.array(fetches[kind])) for kind in kinds if fetches[kind])
 
 
-def _compile_layout(network: Network, split: str, tensor: int, algorithms: Sequence[str]) -> Layout:
+def _tensors(layer: Layer) -> int:
+    if not layer.parameters:
+        return 0
+    normalizer = bool(layer.normalizer) or layer.type == "BatchNormalization"
+    return bool(layer.weights) + (2 if normalizer else 0) + bool(layer.bias)
+
+
+def _compile_layout(network: Network, split: str, tensor: int, conv_algorithm: str | None) -> Layout:
     layers = list(enumerate(network.layers))
     divided_names = {
         layer.name
@@ -264,13 +315,16 @@ def _compile_layout(network: Network, split: str, tensor: int, algorithms: Seque
     return Layout(
         split=split,
         tensor=tensor,
-        replicated=_terms(replicated, 1, algorithms),
-        divided=_terms(divided, tensor, algorithms),
+        replicated_layers=tuple(replicated),
+        divided_layers=tuple(divided),
+        readers=Counter(parent for layer in network.layers for parent in layer.parents),
+        conv_algorithm=conv_algorithm,
         replicated_fetches=_fetches(fetches, ("collect",)),
         divided_fetches=_fetches(fetches, ("entry", "gather")),
         entry_elements=fetches["entry"][0] if fetches["entry"] else 0.0,
         replicated_parameters=float(sum(layer.parameters for _, layer in replicated)),
         divided_parameters=float(sum(layer.parameters for _, layer in divided)),
+        parameter_tensors=sum(_tensors(layer) for layer in network.layers),
         activations=sum(kept(layer) for layer in network.layers),
         largest_activation=max(touched(layer) for layer in network.layers),
         forward_flops=float(network.forward_flops),

@@ -8,7 +8,6 @@ broadcasts to the set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,21 +16,20 @@ from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.collectives import all_reduce
-from paleo_opt.estimator.compute import Rates, update_time
+from paleo_opt.estimator.compute import PartTimes, Rates, part_times, update_time
 from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.energy import computing_watts, waiting_watts
+from paleo_opt.estimator.memo import Memo, evaluate
 from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
 from paleo_opt.estimator.options import Options as Options
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
 from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
+from paleo_opt.estimator.roofline import kernel_part_times, update_times
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 
 MONTH_S = 365.25 * 86_400 / 12
-#: Entries of a `Memo`'s table at most.
-_LARGEST_TABLE = 2**24
-_OfPlaceAndValue = Callable[[Integers, Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,44 +172,6 @@ class Estimates:
         return use
 
 
-class Memo:
-    """Values of a function of a place and a positive integer, kept for the next tile of the same sweep.
-
-    What depends on the micro-batch or the number of GPUs alone is the same in all tiles. A dense table says where the
-    values of each pair stand: both are small integers (large ones are sorted instead, and not kept).
-    """
-
-    def __init__(self) -> None:
-        self._slot = np.zeros((0, 0), dtype=np.int32)  # one above where the values stand; 0 is unknown
-        self._values = np.zeros((0, 0))
-
-    def gather(self, places: int, place: Integers, values: Integers, function: _OfPlaceAndValue) -> Floats:
-        """``function`` at each (place, value) of two arrays of one shape (n,). Shape (rows, n)."""
-        size = int(values.max()) + 1
-        if places * size > _LARGEST_TABLE:
-            pairs, which = np.unique(place * size + values, return_inverse=True)
-            distinct = function(pairs // size, (pairs % size).astype(float))
-            spread: Floats = np.take(distinct, which, axis=1)
-            return spread
-        if size > self._slot.shape[1]:
-            grown = np.zeros((places, size), dtype=np.int32)
-            grown[: self._slot.shape[0], : self._slot.shape[1]] = self._slot
-            self._slot = grown
-        flat, size = self._slot.reshape(-1), self._slot.shape[1]
-        key = place * size + values
-        slot = flat[key]
-        if not slot.all():
-            flat[key[slot == 0]] = -1
-            missing = np.flatnonzero(flat == -1)
-            found = function(missing // size, (missing % size).astype(float))
-            kept = self._values.shape[1]
-            self._values = np.concatenate([self._values, found], axis=1) if kept else found
-            flat[missing] = np.arange(kept + 1, kept + 1 + missing.size)
-            slot = flat[key]
-        gathered: Floats = np.take(self._values, slot - 1, axis=1)
-        return gathered
-
-
 @dataclass(frozen=True)
 class Memos:
     """What `estimate` keeps between tiles: same table, clusters, precisions, split, collectives and options."""
@@ -220,18 +180,6 @@ class Memos:
     local: Memo = field(default_factory=Memo)
     all_reduce: Memo = field(default_factory=Memo)
     slowdowns: Memo = field(default_factory=Memo)
-
-
-def _evaluate(places: int, place: Integers, values: Integers, function: _OfPlaceAndValue, memo: Memo | None) -> Floats:
-    """``function`` at each (place, value), once per distinct pair where they are many. Shape (rows, *shape)."""
-    if place.shape != values.shape:
-        place, values = np.broadcast_arrays(place, values)
-    flat_place, flat = place.reshape(-1), values.reshape(-1)
-    if flat.size < (1 if memo else 32):
-        result = function(flat_place, flat.astype(float))
-    else:
-        result = (memo or Memo()).gather(places, flat_place, flat, function)
-    return result.reshape(result.shape[0], *values.shape)
 
 
 def estimate(
@@ -262,18 +210,12 @@ def estimate(
     job = table.network.job
     place, accumulation = strategies.place, strategies.accumulation
     count = len(strategies.clusters)
+    optimizer = options.optimizer or (job.optimizer if job else "momentum")
 
     def local(at: Integers, batch: Floats) -> Floats:
-        rates = places.rates
-        times = micro_batch_times(
-            layout,
-            batch,
-            Rates(rates.flops[at], rates.elements[at], rates.clock[at]),
-            fetch_links(places, at, layout.tensor) if layout.tensor > 1 else None,
-            auto=table.conv_algorithm == "auto",
-            workspace_limit=options.workspace_limit / places.element_bytes[at],
-            pipelined=options.pipelined,
-        )
+        whole, share = _parts(table, layout, places, at, batch, options)
+        links = fetch_links(places, at, layout.tensor) if layout.tensor > 1 else None
+        times = micro_batch_times(layout, batch, whole, share, links, places.rates.clock[at])
         forward = times.forward + times.divided_forward
         backward = times.backward + times.divided_backward
         return np.array([forward, backward, times.fetch, times.workspace])
@@ -288,19 +230,20 @@ def estimate(
                 time += all_reduce(strategies.collectives, places.paths(at, gpus, apart), size, places.ppp_comm[at])
         return time
 
-    forward, backward, fetch, workspace = _evaluate(
-        count, place, strategies.micro_batch, local, memos.local if memos else None
+    # Clusters of one device compute alike; their links matter where layers are split.
+    computer = places.alike[place] if layout.tensor == 1 else place
+    forward, backward, fetch, workspace = evaluate(
+        count, computer, strategies.micro_batch, local, memos.local if memos else None
     )
     forward_time, fetch_time = forward * accumulation, fetch * accumulation
     if options.training:
         backward_time = backward * accumulation
-        per_gpus = _evaluate(count, place, strategies.gpus, synchronize, memos.all_reduce if memos else None)
+        per_gpus = evaluate(count, place, strategies.gpus, synchronize, memos.all_reduce if memos else None)
         all_reduce_time = _gather_collective(per_gpus, strategies)
-        update = _update(layout, places, options.pipelined)[place]
+        update = _update(layout, places, optimizer, options.pipelined)[place]
     else:
         backward_time, all_reduce_time, update = np.zeros(()), np.zeros(()), np.zeros(())
         fetch_time = fetch_time / 2.0
-    optimizer = options.optimizer or (job.optimizer if job else "momentum")
     parameters = layout.replicated_parameters + layout.divided_parameters
     checkpoint_bytes = 4.0 * parameters * (1 + OPTIMIZER_STATES[optimizer])
     known_slowdowns = None
@@ -309,7 +252,7 @@ def estimate(
         def slowdowns(at: Integers, gpus: Floats) -> Floats:
             return _slowdowns(places, at, gpus, checkpoint_bytes, options.operations)
 
-        known_slowdowns = _evaluate(count, place, strategies.gpus, slowdowns, memos.slowdowns)
+        known_slowdowns = evaluate(count, place, strategies.gpus, slowdowns, memos.slowdowns)
     return Estimates(
         strategies=strategies,
         forward_time_s=forward_time,
@@ -336,6 +279,26 @@ def estimate(
     )
 
 
+def _parts(
+    table: CostTable, layout: Layout, places: Places, at: Integers, batch: Floats, options: Options
+) -> tuple[PartTimes, PartTimes | None]:
+    """The computation of the replicated and of the split layers, for each batch at its place."""
+    limit = options.workspace_limit / places.element_bytes[at]
+    algorithm = table.algorithm_under(options.model)
+    if places.attained is not None:
+        attained = places.attained.at(at)
+        whole = kernel_part_times(layout.replicated_kernels, attained, batch, algorithm, limit)
+        if layout.tensor == 1:
+            return whole, None
+        return whole, kernel_part_times(layout.divided_kernels, attained, batch, algorithm, limit)
+    rates = Rates(places.rates.flops[at], places.rates.elements[at], places.rates.clock[at])
+    auto = algorithm == "auto"
+    whole = part_times(layout.replicated, rates, batch, auto, limit, options.pipelined)
+    if layout.tensor == 1:
+        return whole, None
+    return whole, part_times(layout.divided, rates, batch, auto, limit, options.pipelined)
+
+
 def _slowdowns(
     places: Places, place: Integers, gpus: Floats, checkpoint_bytes: float, operations: Operations
 ) -> Floats:
@@ -353,8 +316,14 @@ def _slowdowns(
     )
 
 
-def _update(layout: Layout, places: Places, pipelined: bool) -> Floats:
+def _update(layout: Layout, places: Places, optimizer: str, pipelined: bool) -> Floats:
     """Time of the update at each place [s]; PALEO updates the split layers' parameters in full, and unpipelined."""
+    if places.attained is not None:
+        parameters = layout.replicated_parameters + layout.divided_parameters / layout.tensor
+        step: Floats = places.attained.step_overhead + update_times(
+            parameters, layout.parameter_tensors, optimizer, places.element_bytes, places.attained
+        )
+        return step
     at = (places.update_peak, places.memory_bandwidth, places.rates.clock)
     whole = update_time(layout.replicated_parameters, *at, pipelined)
     return whole if layout.tensor == 1 else whole + update_time(layout.divided_parameters, *at, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paleo_opt.errors import SpecError, nearest
@@ -11,6 +12,8 @@ from paleo_opt.estimator.prices import NodePrice, node_price
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.hardware.cluster import PRICINGS, Cluster
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.platform import Platform
+from paleo_opt.hardware.platform_load import load_platform, platform_of
 
 #: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
 #: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
@@ -21,7 +24,9 @@ DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8
 #: Likewise for links. An assumption: NCCL attains 0.8 to 1.0 of a link on messages of a gigabyte (published nccl-tests
 #: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
 DEFAULT_PPP_COMM = 0.8
-MODELS = ("paleo",)
+MODELS = ("roofline", "paleo")
+#: When gradients are applied: all workers' together, or each worker's as it comes (a parameter server without barrier).
+UPDATES = ("synchronous", "asynchronous")
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,16 @@ class Options:
     """How to estimate: the model and its constants.
 
     Attributes:
-        model: ``paleo``, the additive model of 2017.
-        ppp_comp: Platform percent of peak of computation (0 to 1]; None takes the device's, else `DEFAULT_PPP_COMP`.
-        ppp_comm: Platform percent of peak of links (0 to 1]; None takes the cluster's, else `DEFAULT_PPP_COMM`.
-        pipelined: Whether memory traffic hides behind arithmetic.
+        model: ``roofline``, or ``paleo``, the additive model of 2017.
+        platform: Software, by name or file; None takes each device's own. Of the roofline model.
+        ppp_comp: Platform percent of peak of computation (0 to 1]. Under PALEO None takes the device's, else
+            `DEFAULT_PPP_COMP`; under the roofline model it takes the place of the device's attainable shares.
+        ppp_comm: Platform percent of peak of links (0 to 1]. Under PALEO None takes the cluster's, else
+            `DEFAULT_PPP_COMM`; under the roofline model it takes the place of the links' attained shares.
+        pipelined: Whether memory traffic hides behind arithmetic. Of PALEO; kernels of the roofline model always do.
+        updates: One of `UPDATES`.
+        shifts: For names of constants, by how many of their standard deviations they are off their value (see
+            `attained.make_attained`); of the roofline model.
         workspace_limit: Bytes a convolution algorithm may use beside its operands.
         training: False for inference: the forward pass only.
         optimizer: Overrides the network's job.
@@ -42,7 +53,8 @@ class Options:
         power: What devices, nodes and buildings draw.
     """
 
-    model: str = "paleo"
+    model: str = "roofline"
+    platform: str | None = None
     ppp_comp: float | None = None
     ppp_comm: float | None = None
     pipelined: bool = False
@@ -53,10 +65,19 @@ class Options:
     pricing: str = "on_demand"
     operations: Operations = field(default_factory=Operations)
     power: PowerModel = field(default_factory=PowerModel)
+    updates: str = "synchronous"
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise SpecError(f"model {self.model!r}{nearest(self.model, MODELS)}")
+        if self.updates not in UPDATES:
+            raise SpecError(f"updates {self.updates!r}{nearest(self.updates, UPDATES)}")
+        if self.model == "paleo" and (self.platform is not None or self.updates == "asynchronous"):
+            what = "platform" if self.platform is not None else "asynchronous updates"
+            raise SpecError(f"the paleo model has no {what}; expected model roofline")
+        if self.model != "paleo" and self.pipelined:
+            raise SpecError("pipelined is of the paleo model; kernels of the roofline model always overlap the two")
         for name in ("ppp_comp", "ppp_comm"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -71,6 +92,23 @@ class Options:
         if self.ppp_comp is not None:
             return self.ppp_comp
         return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
+
+    def platform_of(self, device: Device) -> Platform:
+        """The software on ``device``. Raises as `platform_load.load_platform`."""
+        return platform_of(device) if self.platform is None else load_platform(self.platform)
+
+    def peak_share(self, device: Device, precision: str) -> tuple[float, str]:
+        """The share of ``device``'s peak that large products attain, and where it is from.
+
+        From ``given``, ``measured`` (by the device's file), ``the device's`` (its PPP, under PALEO) or ``assumed``.
+        """
+        if self.ppp_comp is not None:
+            return self.ppp_comp, "given"
+        if self.model == "paleo":
+            return self.device_ppp(device, precision), "the device's" if precision in device.ppp_comp else "assumed"
+        unit = device.unit(precision)
+        share = device.attained(unit).value * self.platform_of(device).constant("products").value
+        return share, "measured" if unit in device.attainable else "assumed"
 
     def node_price(self, cluster: Cluster) -> NodePrice | None:
         """The price of a node of ``cluster`` on the terms of ``pricing``; None where not known."""

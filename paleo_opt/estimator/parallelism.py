@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.estimator.compute import Rates, in_order, layer_times, pass_times
+from paleo_opt.estimator.compute import PartTimes, in_order
 from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
 from paleo_opt.estimator.places import Integers, Places
 from paleo_opt.hardware.device import ELEMENT_BYTES
@@ -129,36 +129,28 @@ def _fetch_time(
 def micro_batch_times(
     layout: Layout,
     batch: Floats,
-    rates: Rates,
+    whole: PartTimes,
+    share: PartTimes | None = None,
     links: FetchLinks | None = None,
-    *,
-    auto: bool = False,
-    workspace_limit: Floats | float = np.inf,
-    pipelined: bool = False,
+    clock: Floats | float = 0.0,
 ) -> MicroBatchTimes:
     """Time of the passes of one micro-batch of each size.
 
     Args:
         layout: Of splits, compiled.
         batch: Samples per device and pass. Shape (batches,).
-        rates: Of the device, one or beside the batches.
-        links: Between the devices of a split layer; needed where ``layout.tensor`` is above 1.
-        auto: Whether each convolution takes its fastest algorithm.
-        workspace_limit: Elements a convolution algorithm may use.
-        pipelined: Whether memory traffic hides behind arithmetic.
+        whole: Of the replicated layers.
+        share: Of one device's share of the split layers; needed, as ``links``, where ``layout.tensor`` is above 1.
+        links: Between the devices of a split layer.
+        clock: Seconds, the least that a message takes.
     """
-    whole = layer_times(layout.replicated, rates, batch, auto, workspace_limit, pipelined)
-    forward, backward = pass_times(whole, layout.replicated.count, pipelined)
-    workspace = whole.workspace.max(axis=(0, 1))
     none = np.zeros_like(batch)
-    if layout.tensor == 1 or links is None:
-        return MicroBatchTimes(forward, backward, none, none, none, workspace)
-
-    share = layer_times(layout.divided, rates, batch, auto, workspace_limit, pipelined)
-    divided_forward, divided_backward = pass_times(share, layout.divided.count, pipelined)
-    workspace = np.maximum(workspace, share.workspace.max(axis=(0, 1)))
-    collect = sum(_fetch_time(layout.replicated_fetches, layout.tensor, links, batch, rates.clock))
-    gather, latency = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, rates.clock)
+    if layout.tensor == 1 or links is None or share is None:
+        return MicroBatchTimes(whole.forward, whole.backward, none, none, none, whole.workspace)
+    workspace = np.maximum(whole.workspace, share.workspace)
+    divided_forward, divided_backward = share.forward, share.backward
+    collect = sum(_fetch_time(layout.replicated_fetches, layout.tensor, links, batch, clock))
+    gather, latency = _fetch_time(layout.divided_fetches, layout.tensor, links, batch, clock)
     if layout.split == "hybrid":
         # Once per worker's samples; pipelining hides all but one of the first fetch of each, no latency, and never the
         # computation.
@@ -174,5 +166,10 @@ def micro_batch_times(
         divided_forward, divided_backward = divided_forward + gather, divided_backward + gather
         waiting = 2.0 * gather
     return MicroBatchTimes(
-        forward + collect, backward + collect, divided_forward, divided_backward, waiting + 2.0 * collect, workspace
+        whole.forward + collect,
+        whole.backward + collect,
+        divided_forward,
+        divided_backward,
+        waiting + 2.0 * collect,
+        workspace,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
+from paleo_opt.estimator.attained import Attained, make_attained
 from paleo_opt.estimator.collectives import Paths
 from paleo_opt.estimator.compute import Rates
 from paleo_opt.estimator.options import Options
@@ -45,6 +46,8 @@ class Places:
         bandwidth: Of one unit's connection at that level [bytes/s].
         slowest: Smallest bandwidth up to that level [bytes/s].
         latency: Largest latency up to that level [s].
+        attained: What the devices attain with their platforms, under the roofline model; else None.
+        alike: The first place with the same device, precision and platform.
     """
 
     rates: Rates
@@ -64,6 +67,8 @@ class Places:
     bandwidth: Floats
     slowest: Floats
     latency: Floats
+    attained: Attained | None
+    alike: Integers
 
     def paths(self, place: Integers, devices: Floats, apart: int = 1) -> Paths:
         """The links that bound a path through ``devices`` devices, packed onto few nodes, at each place. Both (W,).
@@ -154,4 +159,19 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
         bandwidth=of_levels[1],
         slowest=of_levels[2],
         latency=of_levels[3],
+        attained=_attained(clusters, precisions, options) if options.model == "roofline" else None,
+        alike=_alike(clusters, precisions),
     )
+
+
+def _attained(clusters: Sequence[Cluster], precisions: Sequence[str], options: Options) -> Attained:
+    devices = [cluster.device for cluster in clusters]
+    platforms = [options.platform_of(device) for device in devices]
+    return make_attained(devices, precisions, platforms, options.ppp_comp, options.shifts)
+
+
+def _alike(clusters: Sequence[Cluster], precisions: Sequence[str]) -> Integers:
+    """For each place the first one that computes as it does: another cluster of the same device."""
+    first: dict[tuple[int, str], int] = {}
+    pairs = [(id(cluster.device), precision) for cluster, precision in zip(clusters, precisions, strict=True)]
+    return np.array([first.setdefault(pair, index) for index, pair in enumerate(pairs)], dtype=np.int64)

@@ -61,7 +61,7 @@ class Searched:
 
 
 def search_networks(
-    file: JobsFile, options: Options, conv_algorithm: str, resources: Sequence[Resource]
+    file: JobsFile, options: Options, conv_algorithm: str | None, resources: Sequence[Resource]
 ) -> dict[int, Searched]:
     """One sweep per distinct network over all resources, by the identity of the network.
 

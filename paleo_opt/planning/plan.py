@@ -211,7 +211,7 @@ def plan(
     minimize: str = "cost",
     time_limit: float = DEFAULT_TIME_LIMIT,
     options: Options | None = None,
-    conv_algorithm: str = "gemm",
+    conv_algorithm: str | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plan the jobs of a file: meet every deadline at the least cost, or end as early as the budget allows.

@@ -32,7 +32,7 @@ class Setup:
     resources: tuple[Resource, ...]
     estimators: tuple[Estimator, ...]
     options: Options
-    conv_algorithm: str
+    conv_algorithm: str | None
     strategies: int
 
     def problem(self, kinds: Sequence[str] | None = None, budget: bool = True) -> tuple[PlanProblem, tuple[int, ...]]:
@@ -84,7 +84,9 @@ class Setup:
         return self.having(resources)
 
 
-def make_setup(file: JobsFile, resources: Sequence[Resource], options: Options, conv_algorithm: str = "gemm") -> Setup:
+def make_setup(
+    file: JobsFile, resources: Sequence[Resource], options: Options, conv_algorithm: str | None = None
+) -> Setup:
     """Sweep every network and find the ways to run every job.
 
     Raises:

@@ -64,7 +64,7 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
         words.append(["--collective", strategy.collective])
     if strategy.precision != strategy.cluster.device.training_precision:
         words.append(["--precision", strategy.precision])
-    if problem.table.conv_algorithm != "gemm":
+    if problem.table.conv_algorithm is not None:
         words.append(["--conv-algorithm", problem.table.conv_algorithm])
     words += target_words(problem.network)
     words += model_words(problem.options) + operation_words(problem.options)
@@ -82,7 +82,11 @@ def model_words(options: Options) -> list[list[str]]:
     """The model's constants that are not the usual ones."""
     usual = Options()
     words: list[list[str]] = []
-    for name in ("ppp_comp", "ppp_comm", "optimizer"):
+    if options.model != usual.model:
+        words.append(["--model", options.model])
+    if options.updates != usual.updates:
+        words.append(["--updates", options.updates])
+    for name in ("platform", "ppp_comp", "ppp_comm", "optimizer"):
         value = getattr(options, name)
         if value is not None:
             words.append([f"--{name.replace('_', '-')}", str(value)])

@@ -60,8 +60,10 @@ class EstimateAnswer:
             "inputs": {
                 "network": self.table.network.name,
                 "model": options.model,
-                "conv_algorithm": self.table.conv_algorithm,
-                "ppp_comp": options.device_ppp(cluster.device, self.strategy.precision),
+                "platform": None if options.model == "paleo" else options.platform_of(cluster.device).name,
+                "updates": options.updates,
+                "conv_algorithm": self.table.algorithm_under(self.options.model),
+                "ppp_comp": options.peak_share(cluster.device, self.strategy.precision)[0],
                 "ppp_comm": options.cluster_ppp(cluster),
                 "pipelined": options.pipelined,
                 "workspace_limit_bytes": options.workspace_limit,
@@ -81,15 +83,17 @@ def model_text(answer: EstimateAnswer) -> str:
     """The model and its constants, with where each is from: ``PALEO model · GEMM · 49% of peak FLOP/s and …``."""
     strategy, options = answer.strategy, answer.options
     device, precision = strategy.cluster.device, strategy.precision
-    origin = "the device's" if precision in device.ppp_comp else "assumed"
-    if options.ppp_comp is not None:
-        origin = "given"
-    algorithm = answer.table.conv_algorithm
+    share, origin = options.peak_share(device, precision)
+    algorithm = answer.table.algorithm_under(answer.options.model)
     parts = [
         f"{options.model} model",
-        "fastest convolution algorithms" if algorithm == "auto" else f"{algorithm} convolutions",
-        f"{percent(options.device_ppp(device, precision))} of peak ({origin})",
+        ("fastest convolution algorithms" if options.model == "paleo" else "its convolution algorithms")
+        if algorithm == "auto"
+        else f"{algorithm} convolutions",
+        f"{percent(share)} of peak ({origin})",
     ]
+    if options.model == "roofline":
+        parts.insert(1, f"platform {options.platform_of(device).name}")
     if strategy.gpus > 1:
         origin = "assumed" if strategy.cluster.ppp_comm is None else "the cluster's"
         if options.ppp_comm is not None:

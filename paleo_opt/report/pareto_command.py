@@ -12,7 +12,7 @@ from paleo_opt.search.tradeoff import Tradeoff
 #: Arguments of `pareto` that are options of one value, with their defaults.
 _VALUES: dict[str, Any] = {
     "minimize": None,
-    "conv_algorithm": "gemm",
+    "conv_algorithm": None,
     "precision": None,
     "global_batch": None,
     "micro_batch": None,

@@ -92,7 +92,7 @@ def cluster_json(problem: SearchProblem, cluster: Cluster) -> dict[str, Any]:
     return {
         "cluster": cluster.name,
         "device": device.name,
-        "ppp_comp": options.device_ppp(device, device.training_precision),
+        "ppp_comp": options.peak_share(device, device.training_precision)[0],
         "ppp_comm": options.cluster_ppp(cluster),
         "price_usd_per_node_hour": None if price is None else price.dollars_per_hour,
         "price_date": None if price is None else price.date,
@@ -127,7 +127,7 @@ def inputs_json(problem: SearchProblem) -> dict[str, Any]:
         "most_global_batch": problem.batch_limit,
         "clusters": [cluster_json(problem, cluster) for cluster in problem.clusters],
         "model": options.model,
-        "conv_algorithm": problem.table.conv_algorithm,
+        "conv_algorithm": problem.table.algorithm_under(options.model),
         "pipelined": options.pipelined,
         "workspace_limit_bytes": options.workspace_limit,
         "optimizer": options.optimizer or problem.job.optimizer,

@@ -204,7 +204,7 @@ def load_problem(
     device: str | None = None,
     space: str | SearchSpace = "default",
     options: Options | None = None,
-    conv_algorithm: str = "gemm",
+    conv_algorithm: str | None = None,
     fixed: Fixed | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> SearchProblem:

@@ -64,7 +64,7 @@ def pareto(
     minimize: str | None = None,
     space: str | SearchSpace = "default",
     options: Options | None = None,
-    conv_algorithm: str = "gemm",
+    conv_algorithm: str | None = None,
     precision: str | None = None,
     global_batch: int | None = None,
     micro_batch: int | None = None,

@@ -10,6 +10,7 @@ from paleo_opt.estimator.convergence import NORMAL_95, job_relative_error
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.device import Device
 from paleo_opt.network.graph import TrainingJob
 from paleo_opt.quantities import format_bandwidth, format_count, format_flops, format_memory, format_money, format_time
 from paleo_opt.report.html.markup import linked, pairs, table, text
@@ -24,7 +25,7 @@ def assumptions(answer: Tradeoff) -> str:
     problem, choice = answer.problem, answer.recommendation.recommended
     options, strategy = problem.options, choice.strategy
     device, precision = strategy.cluster.device, strategy.precision
-    share = "given" if options.ppp_comp is not None else "the device's" if precision in device.ppp_comp else "assumed"
+    share, share_origin = options.peak_share(device, precision)
     links = (
         "given" if options.ppp_comm is not None else "assumed" if strategy.cluster.ppp_comm is None else "the cluster's"
     )
@@ -33,8 +34,9 @@ def assumptions(answer: Tradeoff) -> str:
     error = float(job_relative_error(job, strategy.global_batch))
     within = f", ±{percent(NORMAL_95 * error)} (95%)" if error else ""
     entries = [
-        ("model", f"{text(options.model)}, {text(problem.table.conv_algorithm)} convolutions"),
-        ("share of peak attained", f"{percent(options.device_ppp(device, precision))} in {text(precision)} ({share})"),
+        ("model", f"{text(options.model)}, {text(problem.table.algorithm_under(options.model))} convolutions"),
+        *_platform(options, device),
+        ("share of peak attained", f"{percent(share)} in {text(precision)} ({share_origin})"),
         ("share of link bandwidth attained", f"{percent(options.cluster_ppp(strategy.cluster))} ({links})"),
         ("target", text(job.target)),
         ("samples to the target", f"{samples / 1e6:,.4g} M at a global batch of {strategy.global_batch:,}{within}"),
@@ -46,6 +48,14 @@ def assumptions(answer: Tradeoff) -> str:
         *(("note", text(note)) for note in problem.notes),
     ]
     return pairs(entries)
+
+
+def _platform(options: Options, device: Device) -> list[tuple[str, str]]:
+    """The software, where the model knows one."""
+    if options.model == "paleo":
+        return []
+    platform = options.platform_of(device)
+    return [("platform", f"{text(platform.name)}: {text(platform.description)}")]
 
 
 def _law(job: TrainingJob) -> list[tuple[str, str]]:

@@ -1,0 +1,134 @@
+"""What devices attain with their platforms, as arrays: the rates and overheads of the default model.
+
+Attained rate = peak · the device's attainable share · the platform's share (`hardware.platform`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.estimator.kernel_table import ALGORITHMS, SHARES, Floats
+from paleo_opt.hardware.constant import Constant, Meaning
+from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS, FUSIBLE, PASSES, Platform
+
+#: A device of which the number is not known has no waves: its units divide any work evenly.
+_NO_WAVES = 1.0
+NO_SHIFTS: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Attained:
+    """P devices, each with its platform in one precision.
+
+    Attributes:
+        flops: FLOP/s of the largest matrix products. Shape (P,).
+        tensor: Whether tensor cores compute. Shape (P,).
+        multiprocessors: Shape (P,).
+        clock: Hz. Shape (P,).
+        elements: Elements/s of the largest copies. Shape (P,).
+        shares: Of those, by constant. Shape (len(SHARES), P).
+        launch: Seconds between kernels. Shape (P,).
+        step_overhead: Seconds of a step. Shape (P,).
+        run: 1 for kernels that are launched, 0 for those that are fused; the last row is 1. Shape (len(FUSIBLE) + 1, P).
+        allowed: Algorithms that the library has. Shape (algorithms, 3, P).
+        fused_update: Whether the optimizer's update is one kernel. Shape (P,).
+    """
+
+    flops: Floats
+    tensor: NDArray[np.bool_]
+    multiprocessors: Floats
+    clock: Floats
+    elements: Floats
+    shares: Floats
+    launch: Floats
+    step_overhead: Floats
+    run: Floats
+    allowed: NDArray[np.bool_]
+    fused_update: NDArray[np.bool_]
+
+    def at(self, index: NDArray[np.int64]) -> Attained:
+        """The devices of some indices."""
+        return Attained(
+            self.flops[index],
+            self.tensor[index],
+            self.multiprocessors[index],
+            self.clock[index],
+            self.elements[index],
+            self.shares[:, index],
+            self.launch[index],
+            self.step_overhead[index],
+            self.run[:, index],
+            self.allowed[:, :, index],
+            self.fused_update[index],
+        )
+
+
+def shifted(constant: Constant, meaning: Meaning, deviations: float) -> float:
+    """A constant some of its standard deviations away, within what physics allows."""
+    if not deviations:
+        return constant.value
+    return min(max(constant.quantile(deviations), meaning.low), meaning.high)
+
+
+def make_attained(
+    devices: Sequence[Device],
+    precisions: Sequence[str],
+    platforms: Sequence[Platform],
+    ppp_comp: float | None = None,
+    shifts: Mapping[str, float] = NO_SHIFTS,
+) -> Attained:
+    """The arrays of some devices.
+
+    Args:
+        devices: One for each place.
+        precisions: Likewise; each has a peak on its device.
+        platforms: Likewise.
+        ppp_comp: Takes the place of every device's attainable shares.
+        shifts: For names of constants, how many of their standard deviations they stand off their value.
+    """
+    rows, shares, run, allowed = [], [], [], []
+    for device, precision, platform in zip(devices, precisions, platforms, strict=True):
+        unit = device.unit(precision)
+
+        def attainable(name: str, device: Device = device) -> float:
+            if ppp_comp is not None:
+                return ppp_comp
+            return shifted(device.attained(name), ATTAINABLE[name], shifts.get(name, 0.0))
+
+        def constant(name: str, platform: Platform = platform) -> float:
+            return shifted(platform.constant(name), CONSTANTS[name], shifts.get(f"platform.{name}", 0.0))
+
+        rows.append(
+            (
+                device.peak[precision] * attainable(unit),
+                unit == "tensor",
+                device.multiprocessors or _NO_WAVES,
+                device.clock,
+                device.memory_bandwidth * attainable("memory") / ELEMENT_BYTES[precision],
+                constant("launch"),
+                constant("step_overhead"),
+                "update" in platform.fused,
+            )
+        )
+        shares.append([constant(name) for name in SHARES])
+        run.append([0.0 if name in platform.fused else 1.0 for name in FUSIBLE] + [1.0])
+        allowed.append([[name in platform.algorithms[step] for step in PASSES] for name in ALGORITHMS])
+    flops, tensor, multiprocessors, clock, elements, launch, overhead, fused_update = np.array(rows, dtype=float).T
+    return Attained(
+        flops=flops,
+        tensor=tensor > 0,
+        multiprocessors=multiprocessors,
+        clock=clock,
+        elements=elements,
+        shares=np.array(shares).T,
+        launch=launch,
+        step_overhead=overhead,
+        run=np.array(run).T,
+        allowed=np.array(allowed).transpose(1, 2, 0),
+        fused_update=fused_update > 0,
+    )
