@@ -1,13 +1,15 @@
-"""Time of matrix products on a device's multiprocessors: tiles, waves, and the depth of the reduction.
+"""Time of matrix products on a device's multiprocessors: tiles, the first wave, and shared reductions.
 
-A library cuts the m × n result into tiles, one multiprocessor works on one tile at a time, and there is at least one
-wave of tiles. With tiles of a × b, R FLOP/s on each multiprocessor and a latency of L to fill the pipeline,
+A library cuts the m × n result into tiles and each multiprocessor works on one tile at a time, so there is at least
+one wave of tiles however small the result. With tiles of a × b and R FLOP/s on each multiprocessor,
 
-    T = max(tiles / multiprocessors, 1) · (2abk / (R · e(a, b)) + L) + F
+    T = max(tiles / multiprocessors, 1) · (2abk / (s · R · e) + (s - 1) · S),    tiles = ⌈m/a⌉ · ⌈n/b⌉ · count
 
-where e is the share of that rate that a tile's operand traffic leaves: e = I / (I + h), I = ab / (a + b) products per
-element read. Where there are fewer tiles than multiprocessors, s of them share the reduction of each tile, at a
-price S for each further part: 2abk / (s · R · e) + L + (s - 1) · S. The library takes the best tile and the best s.
+where e is the share of the multiprocessor's rate that a tile's operand traffic leaves: e = I / (I + h) with
+I = ab / (a + b) multiply-adds per element read, the largest tile's e being 1. Where there are fewer tiles than
+multiprocessors, s of them share the reduction of each tile, each further one at a price S. The library takes the best
+tile and the best s. Waves beyond the first are not rounded up: over the published products that makes the error larger,
+as libraries choose among more tiles and schedules than these.
 
 All of this only grows with m, n, k and the number of products, and only shrinks with FLOP/s.
 
@@ -23,45 +25,27 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Tiles that libraries have, the larger first.
-TILES = (
-    (256, 128),
-    (128, 256),
-    (128, 128),
-    (128, 64),
-    (64, 128),
-    (64, 64),
-    (128, 32),
-    (32, 128),
-    (64, 32),
-    (32, 64),
-    (32, 32),
-    (128, 16),
-    (16, 128),
-    (64, 16),
-    (16, 64),
-)
+#: Tiles that libraries have, the largest first.
+TILES = ((256, 128), (128, 256), (128, 128), (64, 64), (128, 32), (32, 128), (64, 16), (16, 64), (32, 32))
 
 
 @dataclass(frozen=True)
 class Library:
-    """How products run on one kind of unit, fitted to measured products.
+    """How products run on one kind of unit.
 
     Attributes:
-        half_intensity: Products per element read at which a tile attains half of what its multiprocessor can.
-        tile_latency: Clocks to fill and drain the pipeline of a tile.
-        start_latency: Clocks once for each product.
-        split_latency: Clocks for each further part of a shared reduction.
+        half_intensity: h, multiply-adds per element read at which operand traffic takes as long as arithmetic.
+        sharing: S, clocks for each further multiprocessor that shares a tile's reduction.
     """
 
     half_intensity: float
-    tile_latency: float
-    start_latency: float
-    split_latency: float
+    sharing: float
 
 
-VECTOR = Library(88.0, 720.0, 290.0, 1350.0)
-TENSOR = Library(228.0, 4.6, 4.4, 1430.0)
+# Fitted to published products: DeepBench (Maxwell to Turing) and aiconfigurator (Ampere to Blackwell). On tensor cores
+# all that is known of h is that it is large: operand traffic bounds every tile.
+VECTOR = Library(half_intensity=128.0, sharing=490.0)
+TENSOR = Library(half_intensity=880.0, sharing=1010.0)
 
 
 @dataclass(frozen=True)
@@ -98,28 +82,27 @@ def product_times(
     m, n, k = np.asarray(m, dtype=float), np.asarray(n, dtype=float), np.asarray(k, dtype=float)
     known = np.isfinite(units.multiprocessors) & (np.asarray(units.multiprocessors) > 1)
     multiprocessors = np.where(known, units.multiprocessors, 1.0)
-    clock, tensor = np.asarray(units.clock, dtype=float), np.asarray(units.tensor)
-
-    def constant(name: str) -> Floats:
-        found: Floats = np.where(tensor, getattr(TENSOR, name), getattr(VECTOR, name))
-        return found
-
-    half = constant("half_intensity")
-    latency = np.where(known, constant("tile_latency") / clock, 0.0)
-    split = constant("split_latency") / clock
+    half = np.where(units.tensor, TENSOR.half_intensity, VECTOR.half_intensity)
+    sharing = np.where(units.tensor, TENSOR.sharing, VECTOR.sharing) / np.asarray(units.clock, dtype=float)
     largest = TILES[0][0] * TILES[0][1] / (TILES[0][0] + TILES[0][1])
-    rate = np.asarray(units.flops, dtype=float) / multiprocessors
-    best: Floats = np.asarray(np.inf)
+    per_flop = multiprocessors / (np.asarray(units.flops, dtype=float) * (1.0 + half / largest))
+    least = np.where(known, 1.0, 0.0)
+    tiled_rows = {size: np.ceil(m / size) * (count / multiprocessors) for size in {rows for rows, _ in TILES}}
+    tiled_columns = {size: np.ceil(n / size) for size in {columns for _, columns in TILES}}
+    best: Floats = np.full(np.broadcast_shapes(tiled_rows[32].shape, n.shape, k.shape, per_flop.shape), np.inf)
     for rows, columns in TILES:
-        intensity = rows * columns / (rows + columns)
-        slowness = (intensity + half) / intensity * (largest / (largest + half))
-        tile = (2.0 * rows * columns * slowness / rate) * k
-        waves = np.ceil(m / rows) * np.ceil(n / columns) * count / multiprocessors
-        # The best number of parts, of as many as there are idle multiprocessors.
-        parts = np.minimum(np.sqrt(tile / split), np.where(known, 1.0 / np.maximum(waves, 1e-300), 1.0))
-        parts = np.maximum(parts, 1.0, out=parts)
-        shared = tile / parts + split * (parts - 1.0)
-        times = np.maximum(waves, np.where(known, 1.0, 0.0)) * (shared + latency)
-        best = np.minimum(best, times)
-    total: Floats = best + constant("start_latency") / clock
-    return total
+        traffic = half * ((rows + columns) / (rows * columns))
+        tile = np.broadcast_to((2.0 * rows * columns * per_flop * (1.0 + traffic)) * k, best.shape)
+        waves = np.broadcast_to(tiled_rows[rows] * tiled_columns[columns], best.shape)
+        time = np.asarray(np.maximum(waves, least) * tile)
+        # Where some are idle, the best number of multiprocessors for each tile, of as many as there are.
+        idle = (waves < least) & (tile > sharing)
+        if idle.any():
+            alone, price = tile[idle], np.broadcast_to(sharing, best.shape)[idle]
+            parts = np.minimum(np.sqrt(alone / price), 1.0 / np.maximum(waves[idle], _TINY))
+            time[idle] = alone / parts + price * (parts - 1.0)
+        np.minimum(best, time, out=best)
+    return best
+
+
+_TINY = 1e-300
