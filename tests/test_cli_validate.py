@@ -63,6 +63,19 @@ def test_one_grouping_in_full(run: Runner, grouping: str) -> None:
         assert all(any(line.startswith(name) for line in text.splitlines()) for name in found)
 
 
+def test_the_fitted_constants_of_each_platform_are_counted(run: Runner) -> None:
+    found = run("validate", "--json").json
+    from paleo_opt.hardware.platform_load import load_platform
+
+    assert sum(of["rows"] for of in found["platforms"].values()) == found["rows"]
+    for name, of in found["platforms"].items():
+        assert of["fitted_constants"] == load_platform(name).fitted_constants
+    text = run.text("validate", "--by", "platform")
+    for name, of in found["platforms"].items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        assert line.endswith(f" {of['fitted_constants']}")
+
+
 def test_every_row(run: Runner) -> None:
     text = run.text("validate", EXAMPLE, *PALEO, "--rows")
     assert all(name in text for name in ("dgx1-1", "dgx1-8", "titan-forward", "unknown-device"))
@@ -141,6 +154,11 @@ class TestBadInput:
         found = run("validate", str(table), "--json")
         assert found.code == 1
         assert (found.json["rows"], found.json["mape"], len(found.json["refused"])) == (0, None, 1)
+
+    def test_platforms(self, run: Runner) -> None:
+        assert "no platform is called 'cudnn'" in run.refusal("validate", "--platform", "cudnn")
+        line = run.refusal("validate", *PALEO, "--platform", "pytorch")
+        assert line == "paleo-opt: the paleo model has no platform; expected model roofline"
 
     def test_misspellings(self, run: Runner) -> None:
         assert run.refusal("validate", "--by", "devices").endswith("did you mean 'device'?")

@@ -216,6 +216,31 @@ class TestFigures:
         assert predicted(ROW).predicted == pytest.approx(float(alone.step_time_s[0]))
 
 
+class TestPlatforms:
+    ROW = replace(ROW, device="titan-x-maxwell", software="Torch7 cuDNN 5105")
+
+    def test_a_row_runs_on_what_its_software_names(self) -> None:
+        found = predicted(self.ROW, Options())
+        assert (found.platform.name, found.assumed) == ("cudnn-5.1-torch", ())
+        strategy = Strategy(single_device_cluster(load_device("titan-x-maxwell")), 1, 32, precision="fp32")
+        alone = estimate(compile_network(load_network("vgg16")), strategy, Options(platform="cudnn-5.1-torch"))
+        assert found.predicted == pytest.approx(float(alone.step_time_s[0]))
+
+    def test_software_that_no_platform_names_is_counted(self) -> None:
+        found = predicted(replace(self.ROW, software="an own library"), Options())
+        assert found.assumed == ("platform",)
+        assert found.predicted == predicted(replace(self.ROW, software=""), Options()).predicted
+
+    def test_one_for_all_rows(self) -> None:
+        found = predicted(self.ROW, Options(platform="cudnn-r1-torch"))
+        assert (found.platform.name, found.assumed) == ("cudnn-r1-torch", ())
+        assert found.predicted == predicted(replace(self.ROW, software="CuDNN (R1)"), Options()).predicted
+
+    def test_paleo_knows_none(self) -> None:
+        assert predicted(self.ROW).predicted == predicted(replace(self.ROW, software="")).predicted
+        assert predicted(replace(self.ROW, software="")).assumed == ()
+
+
 class TestRefused:
     @pytest.mark.parametrize(("columns", "expected"), [
         ({"family": "transformer"}, "family transformer: not predicted yet"),

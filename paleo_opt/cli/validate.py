@@ -42,6 +42,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", type=values.one_of(options.MODELS), metavar="NAME", help=f"{' or '.join(options.MODELS)}"
     )
+    parser.add_argument(
+        "--platform", metavar="NAME", help="software of every row, by name or YAML file (default: what each row says)"
+    )
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -64,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
             raise SpecError(f"--plot is {args.plot[:60]!r}; expected a file's name that ends in .svg or .png")
         check_folder("--plot", args.plot)
         check_plots("--plot")
-    answer = validate(args.files or None, Options(model=args.model) if args.model else Options())
+    chosen = {"model": args.model} if args.model else {}
+    answer = validate(args.files or None, Options(platform=args.platform, **chosen))
     if args.plot is not None and answer.predictions:
         from paleo_opt.report.validation_chart import validation_picture
 

@@ -141,7 +141,7 @@ def predict(
 
     Args:
         rows: Of measured tables.
-        options: The model's; a row's software platform takes the place of theirs.
+        options: The model's; where they name no software platform, each row has its own.
     """
     options = options or Options()
     resolver = Resolver(options)
@@ -162,7 +162,7 @@ def predict(
     for (key, quantity, *_), members in groups.items():
         runs = [run for _, run in members]
         try:
-            values = _figure(tables[key], runs, quantity, options)
+            values = _figure(tables[key], runs, quantity, _on_platform(options, runs[0].platform))
         except PaleoOptError as error:
             refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in members}
             continue
@@ -171,6 +171,11 @@ def predict(
             for (place, run), value in zip(members, values, strict=True)
         }
     return tuple(found[place] for place in sorted(found)), tuple(refused[place] for place in sorted(refused))
+
+
+def _on_platform(options: Options, platform: Platform) -> Options:
+    """``options`` with the software of some rows, unless they name one themselves; PALEO knows none."""
+    return options if options.model == "paleo" or options.platform else replace(options, platform=platform.name)
 
 
 def _figure(table: CostTable, runs: Sequence[Run], quantity: str, options: Options) -> Floats:

@@ -13,7 +13,7 @@ from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster, single_device_cluster
 from paleo_opt.hardware.load import load_cluster, load_device
 from paleo_opt.hardware.platform import Platform
-from paleo_opt.hardware.platform_load import platform_for, platform_of
+from paleo_opt.hardware.platform_load import load_platform, platform_for, platform_of
 from paleo_opt.network.graph import Network
 from paleo_opt.network.load import load_network
 from paleo_opt.validation.measured_table import MeasuredRow
@@ -77,7 +77,7 @@ class Resolver:
         platform = self._platform(row.software)
         if platform is None:
             platform = platform_of(cluster.device)
-            if self.options.model != "paleo":  # which knows no platforms
+            if self.options.model != "paleo":  # it knows no platforms
                 assumed.append("platform")
         precision = row.precision
         if not precision:
@@ -138,7 +138,8 @@ class Resolver:
 
     def _platform(self, software: str) -> Platform | None:
         if software not in self._platforms:
-            self._platforms[software] = platform_for(software)
+            given = self.options.platform
+            self._platforms[software] = platform_for(software) if given is None else load_platform(given)
         return self._platforms[software]
 
 
