@@ -34,9 +34,10 @@ class Attained:
         shares: Of those, by constant. Shape (len(SHARES), P).
         launch: Seconds between kernels. Shape (P,).
         step_overhead: Seconds of a step. Shape (P,).
-        run: 1 for kernels that are launched, 0 for those that are fused; the last row is 1. Shape (len(FUSIBLE) + 1, P).
+        run: 1 for kernels that are launched, 0 for those fused; the last row is 1. Shape (len(FUSIBLE) + 1, P).
         allowed: Algorithms that the library has. Shape (algorithms, 3, P).
         fused_update: Whether the optimizer's update is one kernel. Shape (P,).
+        per_image: Whether a convolution is a product for each image. Shape (P,).
     """
 
     flops: Floats
@@ -50,6 +51,7 @@ class Attained:
     run: Floats
     allowed: NDArray[np.bool_]
     fused_update: NDArray[np.bool_]
+    per_image: NDArray[np.bool_]
 
     def at(self, index: NDArray[np.int64]) -> Attained:
         """The devices of some indices."""
@@ -65,6 +67,7 @@ class Attained:
             self.run[:, index],
             self.allowed[:, :, index],
             self.fused_update[index],
+            self.per_image[index],
         )
 
 
@@ -113,12 +116,14 @@ def make_attained(
                 constant("launch"),
                 constant("step_overhead"),
                 "update" in platform.fused,
+                platform.per_image,
             )
         )
         shares.append([constant(name) for name in SHARES])
         run.append([0.0 if name in platform.fused else 1.0 for name in FUSIBLE] + [1.0])
         allowed.append([[name in platform.algorithms[step] for step in PASSES] for name in ALGORITHMS])
-    flops, tensor, multiprocessors, clock, elements, launch, overhead, fused_update = np.array(rows, dtype=float).T
+    columns = np.array(rows, dtype=float).T
+    flops, tensor, multiprocessors, clock, elements, launch, overhead, fused_update, per_image = columns
     return Attained(
         flops=flops,
         tensor=tensor > 0,
@@ -131,4 +136,5 @@ def make_attained(
         run=np.array(run).T,
         allowed=np.array(allowed).transpose(1, 2, 0),
         fused_update=fused_update > 0,
+        per_image=per_image > 0,
     )

@@ -42,8 +42,8 @@ class LayerEstimate:
         forward_s: The forward pass [s]: the sum of its two parts, or the longer where they are pipelined; under the
             roofline model the longer of the two in each kernel, and its launches.
         backward_s: Both gradients [s], likewise.
-        bound: What most of its time is: ``compute``, ``memory``, ``launch`` where starting its kernels takes longer than
-            either, or ``none`` where it takes no time.
+        bound: What most of its time is: ``compute``, ``memory``, ``launch`` where starting its kernels takes longer
+            than either, or ``none`` where it takes no time.
         algorithms: Of a convolution, the algorithm of each pass: forward, data gradient, filter gradient; else empty.
         divided: Whether a split divides its outputs.
     """

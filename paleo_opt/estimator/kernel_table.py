@@ -38,6 +38,7 @@ class KernelTable:
         batched: Products of one kernel. Shape (P,).
         elements: Read and written: fixed, per sample. Shape (2, K).
         repeats: Shape (K,).
+        unrolled: Elements per sample of unrolled images; 0 for what runs once for the batch anyway. Shape (K,).
         share: Index into `SHARES`. Shape (K,).
         fused: Index into `FUSIBLE`, or its length for none. Shape (K,).
         workspace: Elements: fixed, per sample. Shape (2, algorithms, 3, R).
@@ -53,6 +54,7 @@ class KernelTable:
     batched: Floats
     elements: Floats
     repeats: Floats
+    unrolled: Floats
     share: NDArray[np.intp]
     fused: NDArray[np.intp]
     workspace: Floats
@@ -112,6 +114,7 @@ def compile_kernels(
         batched=np.array([flat[i].kernel.count for i in products]),
         elements=np.array([[k.kernel.elements.fixed, k.kernel.elements.per_sample] for k in flat]).reshape(-1, 2).T,
         repeats=np.array([kernel.repeats for kernel in flat]),
+        unrolled=np.array([kernel.unrolled for kernel in flat]),
         share=np.array([SHARES.index(kernel.kernel.efficiency) for kernel in flat], dtype=np.intp),
         fused=np.array([FUSIBLE.index(k.fused) if k.fused else len(FUSIBLE) for k in flat], dtype=np.intp),
         workspace=workspace,

@@ -26,12 +26,15 @@ class LayerKernel:
     Attributes:
         kernel: Sizes, elements and the share constant that holds for it.
         repeats: Runs one after the other, each launched.
+        unrolled: Elements per sample of the image unrolled, which a platform that runs one product for each image
+            writes and reads besides (im2col); 0 for what is no such product.
         fused: The ability, out of `hardware.platform.FUSIBLE`, that makes it part of the kernel before; else empty.
     """
 
     kernel: Kernel
     repeats: float = 1.0
     fused: str = ""
+    unrolled: float = 0.0
 
 
 Kernels = tuple[LayerKernel, ...]
@@ -131,6 +134,15 @@ def _memory_bound(layer: Layer, parts: int) -> tuple[Kernels, Kernels] | None:
     return None
 
 
+def _unrolled(layer: Layer, algorithm: str, kernels: tuple[Kernel, ...]) -> Kernels:
+    """A convolution's kernels; its matrix product with the image unrolled, once for each tap of the filters."""
+    places = math.prod((layer.input_shapes[0] if layer.type == "Deconvolution" else layer.output_shape)[:2])
+    channels = layer.outputs if layer.type == "Deconvolution" else layer.input_shapes[0][-1]
+    pointwise = layer.kernel == (1, 1) and layer.strides == (1, 1)
+    elements = 0.0 if pointwise else 2.0 * math.prod(layer.kernel) * channels * places
+    return tuple(LayerKernel(kernel, unrolled=max(elements, 1.0) if algorithm == "gemm" else 0.0) for kernel in kernels)
+
+
 def _one(kernels: Kernels, common: Kernels = ()) -> LayerPass:
     return LayerPass({"gemm": kernels} if kernels else {}, common)
 
@@ -152,7 +164,7 @@ def layer_kernels(layer: Layer, parts: int, readers: int) -> tuple[LayerPass, La
     if layer.type in ("Convolution", "Deconvolution"):
         after = _after(layer, size)
         found = tuple(
-            LayerPass({name: tuple(map(LayerKernel, kernels)) for name, kernels in step.items()}, common)
+            LayerPass({name: _unrolled(layer, name, kernels) for name, kernels in step.items()}, common)
             for step, common in zip(convolution_kernels(layer, parts), after, strict=True)
         )
         passes = (found[0], found[1], found[2])

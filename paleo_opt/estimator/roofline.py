@@ -55,14 +55,16 @@ def kernel_times(
     """
     shape = (len(ALGORITHMS) + 1, 3, table.rows, batch.size)
     share = attained.shares[table.share]
-    traffic = table.elements[0][:, None] + table.elements[1][:, None] * batch
+    one_by_one = (table.unrolled > 0)[:, None] & attained.per_image
+    each = np.where(one_by_one, 1.0, batch)
+    traffic = table.elements[0][:, None] + table.elements[1][:, None] * each + one_by_one * table.unrolled[:, None]
     traffic /= attained.elements * attained.shares[_MEMORY]
     arithmetic = np.zeros_like(traffic)
     if table.products.size:
-        m, n, k = table.sizes[:, 0, :, None] + table.sizes[:, 1, :, None] * batch
+        m, n, k = table.sizes[:, 0, :, None] + table.sizes[:, 1, :, None] * each[table.products]
         units = Units(attained.flops * share[table.products], attained.multiprocessors, attained.tensor, attained.clock)
         arithmetic[table.products] = product_times(m, n, k, table.batched[:, None], units)
-    runs = table.repeats[:, None] * attained.run[table.fused]
+    runs = table.repeats[:, None] * attained.run[table.fused] * np.where(one_by_one, batch, 1.0)
     total = (np.maximum(traffic, arithmetic) + attained.launch) * runs
 
     def by_segment(values: Floats) -> Floats:

@@ -68,6 +68,8 @@ class Platform:
         constants: By name of `CONSTANTS`, those that its file gives.
         algorithms: For each of `PASSES`, the convolution algorithms that its library has; GEMM always.
         fused: Out of `FUSIBLE`.
+        per_image: Whether a convolution is a matrix product for each image of the batch, of an unrolled copy of it (the
+            im2col of Caffe and Torch7), rather than one kernel for all.
         bucket_bytes: Gradients sent together: `EVERY_LAYER`, some bytes, or `AT_END`.
         collective: What sends them: a collective's name, or ``auto``.
         software: How measured tables name it: a row is this platform's where all words of one entry are in its
@@ -81,6 +83,7 @@ class Platform:
     constants: Mapping[str, Constant] = field(default_factory=dict)
     algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fused: frozenset[str] = frozenset()
+    per_image: bool = False
     bucket_bytes: float = 25e6
     collective: str = "auto"
     software: tuple[str, ...] = ()

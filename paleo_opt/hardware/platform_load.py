@@ -83,6 +83,7 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
         constants=constants,
         algorithms=_algorithms(fields),
         fused=frozenset(fields.sequence("fused", as_text(FUSIBLE), ())),
+        per_image=fields.flag("per_image", False),
         bucket_bytes=fields.value("buckets", _buckets, 25e6),
         collective=fields.text("collective", "auto", COLLECTIVES),
         software=fields.sequence("software", as_text(), ()),
