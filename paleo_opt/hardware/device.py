@@ -61,6 +61,12 @@ class Device:
         return self.attainable.get(name, ATTAINABLE[name].prior)
 
     def unit(self, precision: str) -> str:
-        """Which units compute in ``precision``: ``tensor`` where they are several times as fast as fp32's."""
+        """Which units compute in ``precision``: ``tensor`` cores, or the ``vector`` units of fp32.
+
+        Tensor cores are what is several times as fast as fp32; bf16 and tf32 exist on them alone, whatever their speed.
+        """
         fp32 = self.peak.get("fp32")
-        return "tensor" if fp32 is None or self.peak[precision] >= 3.0 * fp32 else "vector"
+        if fp32 is None:
+            return "tensor"
+        modern = precision != "fp32" and ("bf16" in self.peak or "tf32" in self.peak)
+        return "tensor" if modern or self.peak[precision] >= 3.0 * fp32 else "vector"
