@@ -4,8 +4,12 @@ Three passes, up to four algorithms. With N images of H × W × C, F filters of 
 
     pass              m            n     k                count
     forward           N P Q        F/G   K_h K_w C/G      G
-    data gradient     N P Q        C/G   K_h K_w F/(G s)  G s     s = phases of the stride, whose taps differ
+    data gradient     N P Q s_w    C/G   K_h K_w F/(G s)  G s     s = min(s_h, K_h), strides s_h, s_w
     filter gradient   K_h K_w C/G  F/G   N P Q            G
+
+The data gradient of a strided convolution meets zeros between the elements of the output gradient. Libraries skip
+those in whole rows and compute with those between columns: the published data gradients take about s_w times the
+arithmetic of their forward pass, not once nor s_h s_w times.
 
 Winograd turns the pass into a² products over tiles of outputs with transformed channels [1]; a Fourier transform into
 one product for each frequency [2]. Every size is linear in the batch, so a network is compiled once for all batches.
@@ -117,16 +121,16 @@ def forward_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         efficiency="convolutions",
         algorithm="gemm",
     )
-    return {"gemm": (product,), **_transformed(sizes, sizes.channels, sizes.filters)}
+    return {"gemm": (product,), **_transformed(sizes, sizes.channels, sizes.filters, sizes.outputs)}
 
 
 def data_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
     """The gradient with respect to the input."""
     p, q = sizes.outputs
-    phases = min(sizes.strides[0], sizes.kernel[0]) * min(sizes.strides[1], sizes.kernel[1])
+    phases = min(sizes.strides[0], sizes.kernel[0])
     taps = sizes.kernel[0] * sizes.kernel[1] / phases
     product = Kernel(
-        m=Term(0.0, p * q),
+        m=Term(0.0, p * q * sizes.strides[1]),
         n=Term(sizes.channels / sizes.groups, 0.0),
         k=Term(taps * sizes.filters / sizes.groups, 0.0),
         count=sizes.groups * phases,
@@ -134,7 +138,7 @@ def data_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         efficiency="convolutions",
         algorithm="gemm",
     )
-    return {"gemm": (product,), **_transformed(sizes, sizes.filters, sizes.channels)}
+    return {"gemm": (product,), **_transformed(sizes, sizes.filters, sizes.channels, sizes.image)}
 
 
 def filter_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
@@ -150,7 +154,7 @@ def filter_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         efficiency="filter_gradients",
         algorithm="gemm",
     )
-    return {"gemm": (product,), **_transformed(sizes, sizes.channels, sizes.filters, summed=True)}
+    return {"gemm": (product,), **_transformed(sizes, sizes.channels, sizes.filters, sizes.outputs, summed=True)}
 
 
 def _operands(sizes: ConvolutionSizes, whole_input: bool = False) -> Term:
@@ -167,13 +171,15 @@ def _operands(sizes: ConvolutionSizes, whole_input: bool = False) -> Term:
     return Term(filters, seen * sizes.channels + sizes.outputs[0] * sizes.outputs[1] * sizes.filters)
 
 
-def _transformed(sizes: ConvolutionSizes, read: int, written: int, summed: bool = False) -> ByAlgorithm:
-    """Winograd and Fourier, where they can run the pass; ``read`` and ``written`` channels of its two images."""
+def _transformed(
+    sizes: ConvolutionSizes, read: int, written: int, area: tuple[int, int], summed: bool = False
+) -> ByAlgorithm:
+    """Winograd and Fourier, where they can run the pass, which covers ``area`` with tiles of ``written`` channels."""
     if sizes.strides != (1, 1):
         return {}
     found: ByAlgorithm = {}
     if sizes.kernel == (3, 3):
-        found["winograd"] = _winograd(sizes, read, written, summed)
+        found["winograd"] = _winograd(sizes, read, written, area, summed)
     if sizes.kernel != (1, 1):
         height, width = (size + 2 * pad for size, pad in zip(sizes.image, sizes.padding, strict=True))
         side = (_power_of_two(height), _power_of_two(width))
@@ -181,26 +187,36 @@ def _transformed(sizes: ConvolutionSizes, read: int, written: int, summed: bool 
             found["fft"] = _fourier(sizes, read, written, side, 1, "fft", summed)
         reach = (FFT_TILE - sizes.kernel[0] + 1, FFT_TILE - sizes.kernel[1] + 1)
         if min(reach) > 0:
-            tiles = math.ceil(sizes.outputs[0] / reach[0]) * math.ceil(sizes.outputs[1] / reach[1])
+            tiles = math.ceil(area[0] / reach[0]) * math.ceil(area[1] / reach[1])
             found["fft_tiled"] = _fourier(sizes, read, written, (FFT_TILE, FFT_TILE), tiles, "fft_tiled", summed)
     return found
 
 
 _LARGEST_TRANSFORM = 256  # cuDNN's limit
-_WINOGRAD_OUTPUTS = 2  # F(2 × 2, 3 × 3): 16 products for a tile of 2 × 2 outputs
+_OUTPUT_TILE, _GRADIENT_TILE = 2, 4  # sides of Winograd's tiles: (side + 2)² products for each
 
 
 def _power_of_two(size: int) -> int:
     return int(2 ** math.ceil(math.log2(size)))
 
 
-def _winograd(sizes: ConvolutionSizes, read: int, written: int, summed: bool) -> Kernels:
-    """F(2 × 2, 3 × 3) with the transforms inside the kernel [1]; F(3 × 3, 2 × 2) for the filter gradient."""
-    area = sizes.outputs if summed else sizes.image
-    tiles = math.ceil(area[0] / _WINOGRAD_OUTPUTS) * math.ceil(area[1] / _WINOGRAD_OUTPUTS)
-    products = (_WINOGRAD_OUTPUTS + 2) ** 2
+def _winograd(sizes: ConvolutionSizes, read: int, written: int, area: tuple[int, int], summed: bool) -> Kernels:
+    """F(2 × 2, 3 × 3) in one kernel, its transforms inside; for the filter gradient F(3 × 3, 4 × 4) in two [1].
+
+    A sum over the batch leaves nothing to transform at once, so libraries write the transformed images to memory.
+    """
+    side = _GRADIENT_TILE if summed else _OUTPUT_TILE
+    products = (side + 2) ** 2
+    tiles = math.ceil(area[0] / side) * math.ceil(area[1] / side)
+    operands = _operands(sizes, whole_input=True)
+    if not summed:
+        return (_products(sizes, read, written, tiles, products, 1.0, "winograd", operands, "winograd", summed),)
+    planes = read * written / sizes.groups
+    spectrum = Term(products * planes, products * tiles * (read + written))
+    transform = Term(0.0, operands.per_sample + spectrum.per_sample)
     return (
-        _products(sizes, read, written, tiles, products, 1.0, "winograd", _operands(sizes, True), "winograd", summed),
+        Kernel(NONE, NONE, NONE, 0.0, transform, "winograd", "winograd"),
+        _products(sizes, read, written, tiles, products, 1.0, "winograd", spectrum, "winograd", summed, spectrum),
     )
 
 

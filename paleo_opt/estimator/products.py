@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 #: Tiles that libraries have, the largest first.
-TILES = ((256, 128), (128, 256), (128, 128), (64, 64), (128, 32), (32, 128), (64, 16), (16, 64), (32, 32))
+TILES = (
+    (256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64),
+    (128, 32), (32, 128), (64, 16), (16, 64), (32, 32),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Library:
     sharing: float
 
 
-# Fitted to published products: DeepBench (Maxwell to Turing) and aiconfigurator (Ampere to Blackwell). On tensor cores
-# all that is known of h is that it is large: operand traffic bounds every tile.
-VECTOR = Library(half_intensity=128.0, sharing=490.0)
-TENSOR = Library(half_intensity=880.0, sharing=1010.0)
+# Fitted to published products and convolutions: DeepBench (Maxwell to Turing) and aiconfigurator (Ampere to Blackwell).
+# On tensor cores h is known to within a factor of about two: operand traffic bounds all but the largest tiles.
+VECTOR = Library(half_intensity=25.0, sharing=2000.0)
+TENSOR = Library(half_intensity=160.0, sharing=1500.0)
 
 
 @dataclass(frozen=True)
