@@ -36,7 +36,7 @@ def test_json_is_the_contract(run: Runner) -> None:
     ]  # fmt: skip
     assert set(contract) <= set(found)
     assert found["rows"] == len(found["predictions"]) == 3
-    assert found["refused"] == [{"id": "unknown-device", "reason": "device 'a30' is not known"}]
+    assert found["refused"] == [{"id": "unknown-device", "reason": "device 'ascend910' is not known"}]
     assert found["regret"] == {"groups": 0, "mean": None, "max": None}
     assert set(found["by"]) == set(GROUPINGS)
     assert {name: of["rows"] for name, of in found["by"]["quantity"].items()} == {
@@ -50,7 +50,7 @@ def test_json_is_the_contract(run: Runner) -> None:
 def test_refused_rows_are_named_with_their_reason(run: Runner) -> None:
     text = run.text("validate", EXAMPLE, *PALEO)
     assert "1 row refused, named below" in text
-    assert "    1  device 'a30' is not known: unknown-device" in text.splitlines()
+    assert "    1  device 'ascend910' is not known: unknown-device" in text.splitlines()
 
 
 @pytest.mark.parametrize("grouping", GROUPINGS)

@@ -18,7 +18,7 @@ from paleo_opt import Options, SpecError, Strategy, compile_network, estimate, l
 from paleo_opt.hardware.cluster import single_device_cluster
 from paleo_opt.validation.measured_table import QUANTITIES, MeasuredRow, read_measured_table
 from paleo_opt.validation.predict import Prediction, predict
-from paleo_opt.validation.resolve import ASSUMPTIONS
+from paleo_opt.validation.resolve import ASSUMPTIONS, shipped_device
 from paleo_opt.validation.statistics import average_ranks, error_statistics, rank_correlation, regret, spearman
 from paleo_opt.validation.systems import stand_in, stand_ins
 from paleo_opt.validation.validate import PUBLISHED, Validation, split_groups
@@ -375,3 +375,12 @@ def test_a_network_beside_the_table(tmp_path: Path) -> None:
         "utf-8",
     )
     assert paleo_opt.validate(tmp_path / "t.csv", PALEO).predictions[0].predicted == predicted(ROW).predicted
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [("nvidia-a30-pcie-24gb", "a30"), ("nvidia-geforce-rtx-4090", "rtx-4090"), ("nvidia-l40", "l40"), ("l40s", "l40s"),
+     ("a100", "a100"), ("nvidia-l400", "nvidia-l400")],
+)  # fmt: skip
+def test_a_vendors_words_around_a_device_are_read_past(name: str, device: str) -> None:
+    assert shipped_device(name) == device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paleo_opt import catalog
@@ -68,6 +68,7 @@ class Resolver:
         """
         if row.family != "cnn":
             raise Refused(f"family {row.family}: not predicted yet")
+        row = replace(row, device=shipped_device(row.device))
         network = self._network(row)
         cluster, assumed = self._cluster(row)
         if row.gpus == 1 and row.quantity == "speedup":
@@ -141,6 +142,19 @@ class Resolver:
             given = self.options.platform
             self._platforms[software] = platform_for(software) if given is None else load_platform(given)
         return self._platforms[software]
+
+
+def shipped_device(name: str) -> str:
+    """The shipped device that a table's name means, whatever it says of vendor and board; else the name itself.
+
+    ``nvidia-a30-pcie-24gb`` is ``a30``: the vendor's words go, and what follows a shipped name.
+    """
+    known = catalog.names("device")
+    bare = name.removeprefix("nvidia-").removeprefix("geforce-")
+    if name in known:
+        return name
+    fitting = [each for each in known if bare == each or bare.startswith(f"{each}-")]
+    return max(fitting, key=len, default=name)
 
 
 def _beside(row: MeasuredRow, name: str) -> str:
