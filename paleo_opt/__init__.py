@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.hardware.device import Device
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
+    from paleo_opt.hardware.platform_load import load_platform
     from paleo_opt.network.graph import Network
     from paleo_opt.network.load import load_network
     from paleo_opt.planning.plan import plan
@@ -62,6 +63,7 @@ _MODULES = {
     "load_device": "hardware.load",
     "load_link": "hardware.load",
     "load_network": "network.load",
+    "load_platform": "hardware.platform_load",
     "load_space": "search.space",
     "pareto": "search.tradeoff",
     "plan": "planning.plan",
@@ -95,6 +97,7 @@ __all__ = [
     "load_device",
     "load_link",
     "load_network",
+    "load_platform",
     "load_space",
     "pareto",
     "plan",

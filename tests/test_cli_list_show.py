@@ -8,8 +8,12 @@ import pytest
 from command_line import Runner, check_form
 
 from paleo_opt import catalog
+from paleo_opt.hardware.platform import CONSTANTS
 
-KINDS = {"nets": "net", "devices": "device", "clusters": "cluster", "links": "link", "spaces": "space"}
+KINDS = {
+    "nets": "net", "devices": "device", "clusters": "cluster", "links": "link", "platforms": "platform",
+    "spaces": "space",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ class TestShow:
             assert run("show", name, "--kind", kind, "--json").json["name"] == name
 
     @pytest.mark.parametrize("columns", [80])
-    @pytest.mark.parametrize("name", ["resnet50", "p4d.24xlarge", "K80", "default", "nvlink3"])
+    @pytest.mark.parametrize("name", ["resnet50", "p4d.24xlarge", "K80", "default", "nvlink3", "ngc-mxnet"])
     def test_no_line_is_too_wide(self, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str, columns: int) -> None:
         monkeypatch.setenv("COLUMNS", str(columns))
         check_form(run.text("show", name).splitlines(), columns)
@@ -99,10 +103,40 @@ class TestShow:
         assert answer["device"]["peak_flops_per_s"]["bf16"] == 312e12
         assert answer["price"]["on_demand_usd_per_node_hour"] == 21.957642
 
+    def test_a_platform(self, run: Runner) -> None:
+        text = run.text("show", "cudnn-r4-torch")
+        for part in ("convolutions by gemm, fft, fft_tiled", "after the whole backward pass", "torch7 cudnn 4007"):
+            assert part in text
+        answer = run("show", "cudnn-r4-torch", "--json").json
+        assert set(answer["constants"]) == set(CONSTANTS)
+        for name, constant in answer["constants"].items():
+            line = next(line for line in text.splitlines() if line.split()[:1] == [name])
+            assert f"± {100 * constant['deviation']:.3g}%" in line
+            assert constant["origin"] in line.split()
+        assert answer["constants"]["launch"]["unit"] == "s"
+        assert answer["bucket_bytes"] is None
+
+    def test_what_a_device_attains(self, run: Runner, tmp_path: Path) -> None:
+        shown = (catalog.find("device", "K80")).read_text(encoding="utf-8")
+        lines = [line for line in shown.splitlines() if not line.startswith(("name", "attainable", "platform", " "))]
+        path = tmp_path / "mine.yaml"
+        path.write_text("\n".join([*lines, "name: mine", "platform: neon", "attainable: {memory: 0.7 ± 4%}"]) + "\n")
+        text = run.text("show", str(path), "--kind", "device")
+        assert "memory 0.7 ± 4%, measured" in text
+        assert "vector 0.9 ± 10%, prior" in text
+        answer = run("show", str(path), "--kind", "device", "--json").json
+        assert answer["platform"] == "neon"
+        assert answer["attainable"]["memory"] == {
+            "value": 0.7,
+            "unit": "share",
+            "deviation": 0.04,
+            "origin": "measured",
+        }
+
     @pytest.mark.parametrize(("path", "kind"), [
         ("nets/vgg16.yaml", "net"), ("hardware/devices/paleo/K80.yaml", "device"),
         ("search_spaces/default.yaml", "space"), ("hardware/clusters/aws/p4d.24xlarge.yaml", "cluster"),
-        ("hardware/links/paleo/pcie2.yaml", "link"),
+        ("hardware/links/paleo/pcie2.yaml", "link"), ("hardware/platforms/neon.yaml", "platform"),
     ])  # fmt: skip
     def test_a_file_tells_its_kind(self, run: Runner, path: str, kind: str) -> None:
         file = catalog.shipped_folder() / path

@@ -1,4 +1,4 @@
-"""``paleo-opt list nets|devices|clusters|links|spaces``: what is there, one line each."""
+"""``paleo-opt list nets|devices|clusters|links|platforms|spaces``: what is there, one line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from paleo_opt.cli import options, values
 
-KINDS = ("nets", "devices", "clusters", "links", "spaces")
+KINDS = ("nets", "devices", "clusters", "links", "platforms", "spaces")
 
 
 def add_parser(commands: Any) -> None:
@@ -17,8 +17,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help=f"what is there: {', '.join(KINDS)}",
-        description="The shipped networks, devices, clusters, links and search spaces, and those in\n"
-        "your own folders (named in PALEO_OPT_PATH).",
+        description="The shipped networks, devices, clusters, links, software platforms and search\n"
+        "spaces, and those in your own folders (named in PALEO_OPT_PATH).",
         formatter_class=options.HelpFormatter,
     )
     parser.add_argument("kind", metavar="KIND", type=values.one_of(KINDS), help=", ".join(KINDS))
@@ -49,12 +49,17 @@ def loaders() -> dict[str, Callable[[str], Any]]:
 
         return load_cluster(name)
 
+    def platform(name: str) -> Any:
+        from paleo_opt.hardware.platform_load import load_platform
+
+        return load_platform(name)
+
     def space(name: str) -> Any:
         from paleo_opt.search.space import load_space
 
         return load_space(name)
 
-    return {"net": net, "device": device, "link": link, "cluster": cluster, "space": space}
+    return {"net": net, "device": device, "link": link, "cluster": cluster, "platform": platform, "space": space}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             "device": spec_json.device_json,
             "link": spec_json.link_json,
             "cluster": spec_json.cluster_json,
+            "platform": spec_json.platform_json,
             "space": spec_json.space_json,
         }
         emit(dump({args.kind: [to_json[kind](spec) for spec in specs]}))

@@ -1,4 +1,4 @@
-"""``paleo-opt show NAME``: everything about one network, device, cluster, link or search space."""
+"""``paleo-opt show NAME``: everything about one network, device, cluster, link, platform or search space."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 from paleo_opt.cli import options, values
 from paleo_opt.cli.list import loaders
 
-KINDS = ("net", "device", "cluster", "link", "space")
+KINDS = ("net", "device", "cluster", "link", "platform", "space")
 #: Fields that only one kind of file has.
 _TELLING_FIELDS = {
     "layers": "net",
     "peak": "device",
     "devices_per_node": "cluster",
     "latency": "link",
+    "algorithms": "platform",
+    "buckets": "platform",
+    "constants": "platform",
+    "fused": "platform",
+    "software": "platform",
     "collective": "space",
 }
 
@@ -26,8 +31,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="everything about one of them, with sources",
-        description="Everything about one network, device, cluster, link or search space, with the\n"
-        "sources of its numbers.",
+        description="Everything about one network, device, cluster, link, software platform or search\n"
+        "space, with the sources of its numbers.",
         formatter_class=options.HelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help="a name (paleo-opt list) or a YAML file")
@@ -63,7 +68,8 @@ def _kind_of(name: str) -> str:
     kinds = [kind for kind in KINDS if name in catalog.names(kind)]
     if not kinds:
         known = [known for kind in KINDS for known in catalog.names(kind)]
-        hint = nearest(name[:100], known) or "; see: paleo-opt list nets (or devices, clusters, links, spaces)"
+        kinds_listed = "nets (or devices, clusters, links, platforms, spaces)"
+        hint = nearest(name[:100], known) or f"; see: paleo-opt list {kinds_listed}"
         raise SpecError(f"nothing is called {name[:60]!r}{hint}")
     if len(kinds) > 1:
         raise SpecError(f"{name!r} is a {' and a '.join(kinds)}; say which with --kind {kinds[0]} or --kind {kinds[1]}")
@@ -90,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         to_json: dict[str, Callable[[Any], dict[str, Any]]] = {
             "device": spec_json.device_json,
             "link": spec_json.link_json,
+            "platform": spec_json.platform_json,
             "space": spec_json.space_json,
         }
         body = to_json[kind](spec)

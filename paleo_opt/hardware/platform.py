@@ -93,6 +93,12 @@ class Platform:
         """A constant of `CONSTANTS`: the file's, else the prior."""
         return self.constants.get(name, CONSTANTS[name].prior)
 
+    def origin(self, name: str) -> str:
+        """Where a constant is from: ``fitted``, ``given`` where its file takes it as exact, or ``prior``."""
+        if name not in self.constants:
+            return "prior"
+        return "fitted" if self.constants[name].deviation else "given"
+
     @property
     def fitted_constants(self) -> int:
         """How many constants its file gives with an uncertainty."""

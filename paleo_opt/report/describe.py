@@ -1,4 +1,5 @@
-"""The answer to ``show``: everything about one network, device, link, cluster or search space, with its sources."""
+"""The answer to ``show``: everything about one network, device, link, cluster, platform or search space, with its
+sources."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
+from paleo_opt.hardware.constant import format_constant
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.platform import AT_END, ATTAINABLE, CONSTANTS, EVERY_LAYER, FUSIBLE, Platform
+from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
 from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.report import terminal
 from paleo_opt.report.terminal import Column, bold, percent, table
@@ -101,9 +105,47 @@ def _device(device: Device) -> list[Entry]:
         ("power", f"{device.power:,.0f} W" if device.power else "not published"),
         ("to the host", quantities.format_bandwidth(device.host_link) if device.host_link else "not published"),
         ("PPP", ", ".join(f"{percent(share)} {name}" for name, share in device.ppp_comp.items()) or "not published"),
+        ("attains", [f"{name} {_attained(device, name)}" for name in ATTAINABLE]),
+        ("platform", device.platform or f"{DEFAULT_PLATFORM}, as its file names none"),
         ("source", device.source),
         ("file", device.file),
     ]
+
+
+def _attained(device: Device, name: str) -> str:
+    origin = "measured" if name in device.attainable else "prior"
+    return f"{format_constant(device.attained(name), ATTAINABLE[name])}, {origin}; {ATTAINABLE[name].text}"
+
+
+def _platform(platform: Platform) -> list[Entry]:
+    buckets = f"together in buckets of {quantities.format_memory(platform.bucket_bytes)}"
+    if platform.bucket_bytes == EVERY_LAYER:
+        buckets = "layer by layer"
+    elif platform.bucket_bytes == AT_END:
+        buckets = "after the whole backward pass"
+    each = "one matrix product for each image of a batch" if platform.per_image else "one kernel for a batch"
+    return [
+        *(
+            (step.replace("_", " "), f"convolutions by {', '.join(names)}")
+            for step, names in platform.algorithms.items()
+        ),
+        ("gemm is", each),
+        ("fuses", ", ".join(name for name in FUSIBLE if name in platform.fused) or "nothing"),
+        ("gradients", f"sent {buckets}"),
+        ("collective", platform.collective),
+        ("software", " · ".join(platform.software)),
+        ("source", platform.source),
+        ("file", platform.file),
+    ]
+
+
+def _constants(platform: Platform, room: int) -> list[str]:
+    """Every constant, how well it is known and where it is from."""
+    lines = [""]
+    for name, meaning in CONSTANTS.items():
+        head = f"  {name:<18}{format_constant(platform.constant(name), meaning):<14}{platform.origin(name):<8}"
+        lines += terminal.wrapped(meaning.text, room, " " * len(head), head)
+    return lines
 
 
 def _link(link: Link) -> list[Entry]:
@@ -177,8 +219,13 @@ _ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
     "device": _device,
     "link": _link,
     "cluster": _cluster,
+    "platform": _platform,
     "space": _space,
 }
+
+
+#: Below the entries.
+_TABLES: dict[str, Callable[[Any, int], list[str]]] = {"net": _by_type, "platform": _constants}
 
 
 def render(kind: str, spec: Any, room: int | None = None) -> str:
@@ -194,4 +241,6 @@ def render(kind: str, spec: Any, room: int | None = None) -> str:
             label = f"  {name if number == 0 else '':<{wide - 2}}"
             body = terminal.wrapped(text, room - wide) or [""]
             lines += [label + body[0], *(" " * wide + line for line in body[1:])]
-    return "\n".join(lines + (_by_type(spec, room) if kind == "net" else []))
+    if kind in _TABLES:
+        lines += _TABLES[kind](spec, room)
+    return "\n".join(lines)

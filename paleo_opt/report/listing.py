@@ -1,4 +1,4 @@
-"""The answer to ``list``: one line for each network, device, cluster, link or search space."""
+"""The answer to ``list``: one line for each network, device, cluster, link, platform or search space."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.platform import CONSTANTS, FUSIBLE, Platform
+from paleo_opt.hardware.platform_load import ALGORITHMS
 from paleo_opt.network.graph import Network
 from paleo_opt.report import terminal
 from paleo_opt.report.terminal import Column, table
@@ -107,6 +109,26 @@ def _cluster(cluster: Cluster) -> tuple[str, ...]:
     )
 
 
+_PLATFORM = (
+    Column("name", right=False),
+    Column("fitted"),
+    Column("convolutions by", right=False, shrinks_to=16, keep=2),
+    Column("fuses", right=False, shrinks_to=14, keep=1),
+    Column("description", right=False, shrinks_to=30),
+)
+
+
+def _platform(platform: Platform) -> tuple[str, ...]:
+    known = {name for names in platform.algorithms.values() for name in names}
+    return (
+        platform.name,
+        f"{platform.fitted_constants} of {len(CONSTANTS)}",
+        ", ".join(name for name in ALGORITHMS if name in known),
+        ", ".join(name for name in FUSIBLE if name in platform.fused) or _NONE,
+        platform.description,
+    )
+
+
 _SPACE = (
     Column("name", right=False),
     Column("clusters", right=False, shrinks_to=12),
@@ -133,12 +155,13 @@ _ROWS: dict[str, tuple[Sequence[Column], Callable[[Any], tuple[str, ...]]]] = {
     "devices": (_DEVICE, _device),
     "links": (_LINK, _link),
     "clusters": (_CLUSTER, _cluster),
+    "platforms": (_PLATFORM, _platform),
     "spaces": (_SPACE, _space),
 }
 
 
 def render(kind: str, specs: Sequence[Any], room: int | None = None) -> str:
-    """A table of ``specs``, all of one ``kind`` (``nets``, ``devices``, ``links``, ``clusters`` or ``spaces``)."""
+    """A table of ``specs``, all of one ``kind``, a key of `_ROWS` such as ``nets``."""
     room = room or terminal.width()
     columns, row = _ROWS[kind]
     if not specs:

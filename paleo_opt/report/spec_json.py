@@ -1,4 +1,4 @@
-"""Networks, devices, links, clusters and search spaces as JSON objects, every figure with its unit in its name."""
+"""Specs of every kind as JSON objects, every figure with its unit in its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from paleo_opt.hardware.cluster import Cluster, Link
+from paleo_opt.hardware.constant import Constant, Meaning
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.platform import AT_END, ATTAINABLE, CONSTANTS, Platform
+from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
 from paleo_opt.network.graph import Network
 
 if TYPE_CHECKING:
@@ -54,9 +57,47 @@ def device_json(device: Device) -> dict[str, Any]:
         "power_w": device.power,
         "host_link_bytes_per_s": device.host_link,
         "ppp_comp": dict(device.ppp_comp),
+        "attainable": {
+            name: _constant_json(device.attained(name), meaning, "measured" if name in device.attainable else "prior")
+            for name, meaning in ATTAINABLE.items()
+        },
+        "platform": device.platform or DEFAULT_PLATFORM,
         "training_precision": device.training_precision,
         "source": device.source,
         "file": device.file,
+    }
+
+
+def platform_json(platform: Platform) -> dict[str, Any]:
+    """A software platform. ``bucket_bytes`` is null where gradients are sent after the whole backward pass."""
+    return {
+        "name": platform.name,
+        "description": platform.description,
+        "constants": {
+            name: _constant_json(platform.constant(name), meaning, platform.origin(name))
+            for name, meaning in CONSTANTS.items()
+        },
+        "algorithms": dict(platform.algorithms),
+        "per_image": platform.per_image,
+        "fused": sorted(platform.fused),
+        "bucket_bytes": None if platform.bucket_bytes == AT_END else platform.bucket_bytes,
+        "collective": platform.collective,
+        "software": platform.software,
+        "source": platform.source,
+        "file": platform.file,
+    }
+
+
+#: Of a constant's meaning, as JSON writes them.
+_UNITS = {"time": "s", "bandwidth": "bytes/s", "memory": "bytes"}
+
+
+def _constant_json(constant: Constant, meaning: Meaning, origin: str) -> dict[str, Any]:
+    return {
+        "value": constant.value,
+        "unit": _UNITS.get(meaning.unit, meaning.unit),
+        "deviation": constant.deviation,
+        "origin": origin,
     }
 
 
