@@ -46,9 +46,9 @@ class Library:
 
 
 # Fitted to published products and convolutions: DeepBench (Maxwell to Turing) and aiconfigurator (Ampere to Blackwell).
-# On tensor cores h is known to within a factor of about two: operand traffic bounds all but the largest tiles.
-VECTOR = Library(half_intensity=25.0, sharing=2000.0)
-TENSOR = Library(half_intensity=160.0, sharing=1500.0)
+# Both h are known to within a factor of about two, both S of about three.
+VECTOR = Library(half_intensity=15.0, sharing=3000.0)
+TENSOR = Library(half_intensity=100.0, sharing=1500.0)
 
 
 @dataclass(frozen=True)
