@@ -106,6 +106,6 @@ def number(values: Any) -> float:
 
 
 @cache
-def table(name: str, conv_algorithm: str = "gemm") -> CostTable:
+def table(name: str, conv_algorithm: str | None = "gemm") -> CostTable:
     """A shipped network, compiled once for all tests."""
     return compile_network(load_network(name), conv_algorithm)

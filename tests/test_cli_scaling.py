@@ -11,8 +11,8 @@ from command_line import Runner, check_form
 
 from paleo_opt.report.curve import speedup_curve
 
-WEAK = ("scaling", "alexnet_v2", "--on", "ethernet20", "--device", "K80", "--precision", "fp32", "--ppp-comp", "0.49",
-        "--ppp-comm", "0.72", "--micro-batch", "512", "--workers", "1,4,128")  # fmt: skip
+WEAK = ("scaling", "alexnet_v2", "--model", "paleo", "--on", "ethernet20", "--device", "K80", "--precision", "fp32",
+        "--ppp-comp", "0.49", "--ppp-comm", "0.72", "--micro-batch", "512", "--workers", "1,4,128")  # fmt: skip
 STRONG = (*(word for word in WEAK if word not in ("--micro-batch", "512", "1,4,128")), "1,4,128", "--scaling", "strong",
           "--global-batch", "512")  # fmt: skip
 PALEO = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")

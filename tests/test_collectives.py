@@ -25,7 +25,7 @@ SIZE = 100e6
 
 def all_reduce(on: Cluster, name: str, workers: int, **options: Any) -> float:
     """Seconds of the gradients' all-reduce as an estimate has them."""
-    found = estimate(TABLE, Strategy(on, workers, 1, collective=name), Options(**options))
+    found = estimate(TABLE, Strategy(on, workers, 1, collective=name), Options(model="paleo", **options))
     return number(found.all_reduce_time_s)
 
 

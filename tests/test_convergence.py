@@ -482,7 +482,7 @@ def test_the_batch_is_a_choice(run: Runner) -> None:
     """Money prefers a batch that wastes little, time one that keeps more devices busy."""
     words = ("recommend", "resnet50", *ON, "--budget", "256gpus", "--json", "--minimize")
     batch = {goal: run(*words, goal).json["recommended"]["strategy"]["global_batch"] for goal in ("cost", "time")}
-    assert batch["cost"] < 2_000 < 8_000 < batch["time"] < 67_840
+    assert 2 * batch["cost"] < batch["time"] < 67_840
 
 
 def test_a_largest_batch(run: Runner) -> None:

@@ -203,7 +203,7 @@ def test_winograd_needs_three_by_three_at_stride_one(changes: dict[str, Any]) ->
 
 
 def chosen(compiled: CostTable, batch: int = 64, **options: Any) -> dict[str, tuple[str, ...]]:
-    found = layer_breakdown(compiled, Strategy(cluster(), 1, batch), Options(ppp_comp=0.62, **options))
+    found = layer_breakdown(compiled, Strategy(cluster(), 1, batch), Options(model="paleo", ppp_comp=0.62, **options))
     return {layer.name: layer.algorithms for layer in found if layer.algorithms}
 
 
@@ -213,7 +213,7 @@ def test_no_workspace_forces_gemm(algorithm: str) -> None:
     found = chosen(compiled, workspace_limit=0.0)
     found.pop("conv1-1")  # whose data gradient does not exist, and needs no workspace
     assert set(found.values()) == {("gemm",) * 3}
-    strategy, options = Strategy(cluster(), 8, 64), Options(workspace_limit=0.0)
+    strategy, options = Strategy(cluster(), 8, 64), Options(model="paleo", workspace_limit=0.0)
     limited, plain = estimate(compiled, strategy, options), estimate(table("vgg16"), strategy, options)
     assert limited.step_time_s == plain.step_time_s
     assert limited.memory.workspace == 0.0
@@ -240,7 +240,7 @@ def test_the_limit_is_on_the_workspace_of_one_layer() -> None:
 def test_the_largest_workspace_counts_as_memory() -> None:
     compiled = compile_network(network(convolution(shape=(28, 28, 16))), "fft")
     needed = [total((cost.workspace,), 10) for cost in layer_passes(compiled.network.layer("conv"), 1, "fft") if cost]
-    found = estimate(compiled, Strategy(cluster(), 1, 10), Options(workspace_limit=math.inf))
+    found = estimate(compiled, Strategy(cluster(), 1, 10), Options(model="paleo", workspace_limit=math.inf))
     assert float(found.memory.workspace[0]) == 4 * max(needed)
 
 
@@ -249,7 +249,7 @@ def test_the_largest_workspace_counts_as_memory() -> None:
 def test_auto_is_never_slower_than_any_other(name: str, pipelined: bool) -> None:
     strategies = replace(Strategy(cluster(), 1, 1).as_strategies(), micro_batch=np.arange(1, 200, 13))
     times = {
-        algorithm: estimate(table(name, algorithm), strategies, Options(pipelined=pipelined)).step_time_s
+        algorithm: estimate(table(name, algorithm), strategies, Options(model="paleo", pipelined=pipelined)).step_time_s
         for algorithm in CONV_ALGORITHMS
     }
     for algorithm in ALGORITHMS:
@@ -294,7 +294,8 @@ def test_a_deconvolution_is_the_data_gradient_of_its_transposed_convolution(algo
 def test_a_deconvolution_runs_under_the_algorithm_named() -> None:
     layer, transposed = deconvolution()
     compiled = compile_network(network(layer), "fft")
-    found = layer_breakdown(compiled, Strategy(cluster(), 1, 16), Options(ppp_comp=1.0, workspace_limit=math.inf))[-1]
+    options = Options(model="paleo", ppp_comp=1.0, workspace_limit=math.inf)
+    found = layer_breakdown(compiled, Strategy(cluster(), 1, 16), options)[-1]
     assert found.algorithms == ("fft", "fft", "fft")
     back = fft(data_gradient(transposed, 1024))
     assert found.forward_compute_s == pytest.approx(flops(back, 16) / 1e12)

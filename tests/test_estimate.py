@@ -16,6 +16,7 @@ from paleo_opt.estimator.breakdown import layer_breakdown
 from paleo_opt.estimator.collectives import COLLECTIVES
 from paleo_opt.estimator.cost_table import CONV_ALGORITHMS, compile_network
 from paleo_opt.estimator.estimate import Estimates, Memos, Options, estimate
+from paleo_opt.estimator.options import MODELS
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.strategy import Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster, Level
@@ -29,14 +30,15 @@ FIELDS = (
 )  # fmt: skip
 
 SPLITS = st.sampled_from([("data", 1), ("hybrid", 2), ("hybrid", 8), ("model", 2), ("model", 8)])
-OPTIONS = st.builds(
-    Options,
-    ppp_comp=st.floats(0.05, 1.0),
-    ppp_comm=st.floats(0.05, 1.0),
-    pipelined=st.booleans(),
-    training=st.booleans(),
-    optimizer=st.sampled_from(["sgd", "momentum", "adam"]),
-)
+SHARED: dict[str, Any] = {
+    "ppp_comp": st.floats(0.05, 1.0),
+    "ppp_comm": st.floats(0.05, 1.0),
+    "training": st.booleans(),
+    "optimizer": st.sampled_from(["sgd", "momentum", "adam"]),
+}
+PALEO = st.builds(Options, model=st.just("paleo"), pipelined=st.booleans(), **SHARED)
+ROOFLINE = st.builds(Options, platform=st.sampled_from([None, "caffe-2015", "cudnn-5.1-torch", "ngc-mxnet"]), **SHARED)
+OPTIONS = ROOFLINE | PALEO
 CLUSTERS = st.builds(
     cluster,
     inside=st.tuples(st.floats(1e9, 1e12), st.floats(0.0, 1e-4)),
@@ -111,7 +113,7 @@ def test_a_better_platform_is_never_slower(strategy: Strategy, options: Options,
     assert no_more(step_time(strategy, replace(options, ppp_comm=max(share, options.ppp_comm))), before)
 
 
-@given(strategy=strategies(), options=OPTIONS)
+@given(strategy=strategies(), options=PALEO)
 def test_pipelining_is_never_slower_than_the_sum(strategy: Strategy, options: Options) -> None:
     summed, pipelined = (step_time(strategy, replace(options, pipelined=value)) for value in (False, True))
     assert no_more(pipelined, summed)
@@ -120,7 +122,10 @@ def test_pipelining_is_never_slower_than_the_sum(strategy: Strategy, options: Op
 
 @given(strategy=strategies(), options=OPTIONS, limit=st.floats(0.0, 1e11))
 def test_the_chosen_algorithm_is_never_slower(strategy: Strategy, options: Options, limit: float) -> None:
+    """Than any other that the platform has, under the default model."""
     options = replace(options, pipelined=False, workspace_limit=limit)
+    if options.model == "roofline":
+        options = replace(options, platform="cudnn-5.1-torch")  # which has all of them
     chosen = step_time(strategy, options, "auto")
     for algorithm in CONV_ALGORITHMS:
         assert no_more(chosen, step_time(strategy, options, algorithm))
@@ -184,12 +189,15 @@ def test_the_parts_make_up_the_whole(strategy: Strategy, options: Options) -> No
     assert all(np.isfinite(list(value.values()))) and all(amount >= 0 for amount in value.values())
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(model="paleo"), Options(model="paleo", pipelined=True)],
+    ids=["roofline", "paleo", "pipelined"],
+)
 @pytest.mark.parametrize("algorithm", ["gemm", "auto"])
 @pytest.mark.parametrize(("split", "tensor"), [("data", 1), ("hybrid", 4), ("model", 4)])
-def test_the_layers_make_up_the_computation(split: str, tensor: int, algorithm: str, pipelined: bool) -> None:
+def test_the_layers_make_up_the_computation(split: str, tensor: int, algorithm: str, options: Options) -> None:
     strategy = Strategy(cluster(), 8, 32, split=split, tensor=tensor)
-    options = Options(pipelined=pipelined)
     found = estimate(table(NET, algorithm), strategy, options)
     layers = layer_breakdown(table(NET, algorithm), strategy, options)
     total = sum(layer.forward_s + layer.backward_s for layer in layers)
@@ -301,12 +309,14 @@ def open_mesh(**columns: Any) -> Strategies:
 )
 def test_shapes_of_columns(columns: dict[str, Any]) -> None:
     mesh = open_mesh(**columns)
-    check_alike(mesh, Options(), "gemm")
-    check_alike(mesh, Options(training=False), "gemm")
+    for model in MODELS:
+        check_alike(mesh, Options(model=model), "gemm")
+        check_alike(mesh, Options(model=model, training=False), "gemm")
 
 
-def test_tiles_of_a_sweep_share_what_they_remember() -> None:
-    options = Options()
+@pytest.mark.parametrize("model", MODELS)
+def test_tiles_of_a_sweep_share_what_they_remember(model: str) -> None:
+    options = Options(model=model)
     random = np.random.default_rng(1)
     clusters, precisions = tuple(place[0] for place in PLACES), tuple(place[1] for place in PLACES)
     memos = Memos(make_places(clusters, precisions, options))
@@ -410,6 +420,10 @@ def test_impossible_strategies_are_refused(changes: dict[str, Any], message: str
         ({"ppp_comm": 62.0}, "ppp_comm is 62.0"),
         ({"ppp_comp": float("nan")}, "ppp_comp is nan"),
         ({"optimizer": "adamw"}, "did you mean 'adam'"),
+        ({"updates": "asynchronus"}, "did you mean 'asynchronous'"),
+        ({"pipelined": True}, "pipelined is of the paleo model"),
+        ({"model": "paleo", "platform": "neon"}, "the paleo model has no platform"),
+        ({"model": "paleo", "updates": "asynchronous"}, "the paleo model has no asynchronous updates"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -89,7 +89,9 @@ def test_recurrent_layers_by_hand(kind: str, gates: int) -> None:
 def test_a_step_of_a_recurrent_layer_takes_at_least_a_clock() -> None:
     """Each of the 1,000 steps is a term of its own: none is shorter than 0.1 ns."""
     tiny = layer("SimpleRNN", (1000, 1), (1000, 1), outputs=1)
-    found = layer_breakdown(compile_network(network(tiny)), Strategy(cluster(), 1, 1), Options(ppp_comp=1.0))[-1]
+    found = layer_breakdown(
+        compile_network(network(tiny)), Strategy(cluster(), 1, 1), Options(model="paleo", ppp_comp=1.0)
+    )[-1]
     assert found.forward_compute_s == pytest.approx(2e-9 + 1000 * 1e-10)  # 2,000 FLOPs at once, then 2 a step
 
 
@@ -112,7 +114,7 @@ def test_shares_of_the_outputs_divide_the_flops(parts: int) -> None:
 def test_terms_below_a_clock_take_one() -> None:
     """PALEO's floor: a product of one element moves three values, each for one clock."""
     one = compile_network(network(inner_product(1, 1)))
-    found = layer_breakdown(one, Strategy(cluster(), 1, 1), Options(ppp_comp=0.5))[-1]
+    found = layer_breakdown(one, Strategy(cluster(), 1, 1), Options(model="paleo", ppp_comp=0.5))[-1]
     assert found.forward_compute_s == 1 / DEVICE.clock
     assert found.forward_memory_s == pytest.approx(3 / DEVICE.clock)
 

@@ -85,7 +85,7 @@ def test_layers(rows: list[Row]) -> None:
     first = rows[0]
     batch = int(first["batch"])
     strategy = Strategy(load_cluster("ethernet", device=first["device"]), gpus=1, micro_batch=batch)
-    found = layer_breakdown(table(first["net"]), strategy, Options(ppp_comp=float(first["ppp_comp"])))
+    found = layer_breakdown(table(first["net"]), strategy, Options(model="paleo", ppp_comp=float(first["ppp_comp"])))
     assert [layer.name for layer in found] == [row["layer"] for row in rows]
     for layer, row in zip(found, rows, strict=True):
         assert layer.type == {"AvgPool": "Pooling"}.get(row["type"], row["type"])
@@ -109,7 +109,7 @@ def test_convolution_algorithms(rows: list[Row], algorithm: str) -> None:
     batch = int(first["batch"])
     compiled = table(first["net"], algorithm)
     strategy = Strategy(load_cluster("ethernet", device=first["device"]), gpus=1, micro_batch=batch)
-    options = Options(ppp_comp=float(first["ppp_comp"]), workspace_limit=np.inf)
+    options = Options(model="paleo", ppp_comp=float(first["ppp_comp"]), workspace_limit=np.inf)
     breakdown = {layer.name: layer for layer in layer_breakdown(compiled, strategy, options)}
     for row in rows:
         layer = compiled.network.layer(row["layer"])
@@ -147,6 +147,7 @@ def test_scaling(rows: list[Row]) -> None:
         table(first["net"]),
         strategies,
         Options(
+            model="paleo",
             ppp_comp=float(first["ppp_comp"]),
             ppp_comm=float(first["ppp_comm"]),
             pipelined=first["pipelined"] == "1",
@@ -184,7 +185,7 @@ def test_hybrid(rows: list[Row]) -> None:
         tensor=workers,
         collective="tree_all_reduce",
     )
-    options = Options(ppp_comp=float(first["ppp_comp"]), ppp_comm=float(first["ppp_comm"]))
+    options = Options(model="paleo", ppp_comp=float(first["ppp_comp"]), ppp_comm=float(first["ppp_comm"]))
     found = estimate(compiled, strategy, options)
     whole = {column: str(sum(float(row[column]) for row in rows)) for column in first if column.endswith("_ms")}
     check(

@@ -21,7 +21,7 @@ from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.load import load_cluster
 
-OPTIONS = Options(ppp_comp=1.0, ppp_comm=1.0)
+OPTIONS = Options(model="paleo", ppp_comp=1.0, ppp_comm=1.0)
 PUBLISHED = Path(__file__).parent / "data" / "paleo" / "hybrid.csv"
 #: The published implementation reads the GB of a link as 2^30 bytes where it fetches.
 GIB_PER_GB = 2**30 / 1e9
@@ -220,7 +220,7 @@ HYBRID = list(csv.DictReader(PUBLISHED.read_text(encoding="utf-8").splitlines())
 def test_published_hybrid_parts(row: dict[str, str]) -> None:
     workers, replicated = int(row["workers"]), row["part"] == "data_parallel_layers"
     on = load_cluster(row["network"], device=row["device"])
-    options = Options(ppp_comp=float(row["ppp_comp"]), ppp_comm=float(row["ppp_comm"]))
+    options = Options(model="paleo", ppp_comp=float(row["ppp_comp"]), ppp_comm=float(row["ppp_comm"]))
     layout = table("alexnet_v2_1gpu").layout("hybrid", workers)
     places, here = make_places((on,), ("fp32",), options), np.zeros(1, dtype=np.int64)
     times = micro_batch_times(
