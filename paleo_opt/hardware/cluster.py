@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from paleo_opt.hardware.constant import Constant
 from paleo_opt.hardware.device import Device
 
 
@@ -17,6 +19,7 @@ class Link:
         bandwidth: Bytes/s per direction.
         latency: Seconds of one message.
         source: Where the numbers are from.
+        constants: What it attains under the default model, by name of `LINK_CONSTANTS`; those that its file gives.
     """
 
     name: str
@@ -24,6 +27,7 @@ class Link:
     bandwidth: float
     latency: float
     source: str
+    constants: Mapping[str, Constant] = field(default_factory=dict, hash=False)
     file: str = ""
 
 
@@ -37,12 +41,14 @@ class Level:
         bandwidth: Bytes/s per direction of one unit's connection: a device's at the first level, a whole node's
             (all its network cards together) at the second.
         latency: Seconds of one message.
+        constants: Its link's, or its own (see `Link`).
     """
 
     name: str
     size: int | None
     bandwidth: float
     latency: float
+    constants: Mapping[str, Constant] = field(default_factory=dict, hash=False)
 
 
 #: The terms on which nodes are had.
@@ -144,7 +150,7 @@ def single_device_cluster(device: Device) -> Cluster:
         device=device,
         devices_per_node=1,
         # Nothing is sent; a link without limit keeps the formulas whole.
-        levels=(Level("none", 1, float("inf"), 0.0),),
+        levels=(Level("none", 1, 1e300, 0.0),),
         max_nodes=1,
         price=None,
         source=device.source,

@@ -18,7 +18,9 @@ from paleo_opt.errors import SpecError, nearest
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.bounds import quantity
 from paleo_opt.hardware.cluster import Cluster, Level, Link, Ownership, Price
+from paleo_opt.hardware.constant import Constant
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.link_constants import read_link_constants
 from paleo_opt.hardware.parts import fetch_group, read_device, read_link
 from paleo_opt.spec_file import Fields, read_spec
 
@@ -157,7 +159,7 @@ def _over_link(path: Path, device_name: str, overrides: Mapping[str, str]) -> Cl
         provider="any",
         device=device,
         devices_per_node=1,
-        levels=(Level("between nodes", None, link.bandwidth, link.latency),),
+        levels=(Level("between nodes", None, link.bandwidth, link.latency, link.constants),),
         max_nodes=None,
         price=None,
         source=link.source,
@@ -230,11 +232,15 @@ def _read_cluster(path: Path, device_name: str | None, overrides: Mapping[str, s
 def _level(fields: Fields) -> Level:
     """One level: ``count`` links side by side; a bandwidth or latency in place comes before the link's."""
     default: dict[str, dict[str, Any]] = {"bandwidth": {}, "latency": {}}
+    constants: dict[str, Constant] = {}
     count = fields.integer("count", 1, 1, 100_000)
     if "link" in fields:
         link: Link | None = _referenced(fields, "link", load_link)
         default["bandwidth"]["default"] = link and link.bandwidth * count
         default["latency"]["default"] = link and link.latency
+        constants |= link.constants if link else {}
+        if "latency" in fields:  # in place of the link's, so what the link says of its steps does not hold
+            constants = {name: value for name, value in constants.items() if name not in ("step", "ramp")}
     else:
         fields.node("link")
         if "count" in fields:
@@ -244,6 +250,7 @@ def _level(fields: Fields) -> Level:
         size=fields.integer("size", None, 2, bounds.MOST_NODES),
         bandwidth=quantity(fields, "bandwidth", "bandwidth", **default["bandwidth"]),
         latency=quantity(fields, "latency", "latency", **default["latency"]),
+        constants=constants | read_link_constants(fields),
     )
     fields.finish()
     return level

@@ -12,6 +12,7 @@ from paleo_opt.hardware.bounds import quantity
 from paleo_opt.hardware.cluster import Link
 from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
+from paleo_opt.hardware.link_constants import read_link_constants
 from paleo_opt.hardware.platform import ATTAINABLE
 from paleo_opt.spec_file import Fields, read_spec
 
@@ -79,6 +80,7 @@ def read_link(path: Path, overrides: Mapping[str, str]) -> tuple[Link, int | Non
         bandwidth=quantity(fields, "bandwidth", "bandwidth"),
         latency=quantity(fields, "latency", "latency"),
         source=fields.text("source"),
+        constants=read_link_constants(fields),
         file=str(path),
     )
     group = fetch_group(fields)

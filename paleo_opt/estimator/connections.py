@@ -1,0 +1,155 @@
+"""What groups of devices have to communicate over, as arrays: the levels of a cluster and what their links attain.
+
+A group is ``devices`` devices, every ``apart``-th of a stretch that is packed onto few nodes. Tensor-parallel groups
+are 1 apart, the data-parallel groups beside them ``tensor`` apart, and so on; the ``apart`` groups of one stretch
+communicate at the same time and share the connections of the units (nodes, racks) that they all have devices in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.estimator.attained import NO_SHIFTS, shifted
+from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.link_constants import LINK_CONSTANTS, link_constant
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Connections:
+    """What the levels of P clusters attain. Shapes (P, L), from inside the node outwards; short ones repeat their last.
+
+    Attributes:
+        reach: Devices that a level joins, with those below it; no limit at the last.
+        bandwidth: Of one unit's connection, unreduced [bytes/s].
+        attained: Share of it by the largest messages.
+        step: Seconds of one step of small messages.
+        startup: Seconds of an operation whose innermost level this is.
+        ramp: Seconds of filling the pipeline of large messages.
+        low_latency: Share of the attained bandwidth by the protocol for small messages.
+        in_network: Share of the bandwidth by reduction in the switch; 0 where it has none.
+        copy: Seconds a byte of copying a device's own share.
+        crowding: Exponent by which more than two devices lose bandwidth.
+    """
+
+    reach: Floats
+    bandwidth: Floats
+    attained: Floats
+    step: Floats
+    startup: Floats
+    ramp: Floats
+    low_latency: Floats
+    in_network: Floats
+    copy: Floats
+    crowding: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """The connections of W groups. Shapes (W,) for ``devices``, ``startup`` and ``copy``, else (W, L).
+
+    Attributes:
+        devices: In each group, at least 1.
+        below: Of them, in one of the units that a level joins.
+        joined: Units of the group that a level joins; 1 where the group does not use the level.
+        rate: Bytes/s of one unit's connection, of one of the groups that share it.
+        switch_rate: Likewise by reduction in the switch; 0 where it has none.
+        step, ramp, low_latency: As in `Connections`.
+        startup: Seconds of an operation.
+        copy: Seconds a byte.
+    """
+
+    devices: Floats
+    below: Floats
+    joined: Floats
+    rate: Floats
+    switch_rate: Floats
+    step: Floats
+    ramp: Floats
+    low_latency: Floats
+    startup: Floats
+    copy: Floats
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """The levels that a group communicates over. Shape (W, L)."""
+        return self.joined > 1
+
+    def slower(self, factor: Floats | float) -> Routes:
+        """The same with each rate multiplied by ``factor`` (0 to 1), a scalar or shape (W,)."""
+        share = np.asarray(factor, dtype=float)[..., None]
+        return Routes(
+            self.devices, self.below, self.joined, self.rate * share, self.switch_rate * share, self.step, self.ramp,
+            self.low_latency, self.startup, self.copy,
+        )  # fmt: skip
+
+
+def make_connections(clusters: Sequence[Cluster], shifts: Mapping[str, float] = NO_SHIFTS) -> Connections:
+    """The arrays of some clusters.
+
+    Args:
+        clusters: P of them.
+        shifts: For names of `LINK_CONSTANTS` behind ``link.``, how many standard deviations they are off their value.
+    """
+    levels = max(len(cluster.levels) for cluster in clusters)
+    rows = []
+    for cluster in clusters:
+        reach = 1.0
+        padded = cluster.levels + cluster.levels[-1:] * (levels - len(cluster.levels))
+        for index, level in enumerate(padded):
+            reach *= level.size or np.inf
+            own = [
+                shifted(link_constant(level.constants, name, level.latency), meaning, shifts.get(f"link.{name}", 0.0))
+                for name, meaning in LINK_CONSTANTS.items()
+            ]
+            limit = np.inf if index >= len(cluster.levels) - 1 else reach
+            rows.append((limit, level.bandwidth, *own))
+    columns = dict(zip(("reach", "bandwidth", *LINK_CONSTANTS), np.array(rows, dtype=float).T, strict=True))
+    copy = columns["copy"]
+    columns["copy"] = np.divide(1.0, copy, out=np.zeros_like(copy), where=copy > 0)
+    return Connections(**{name: column.reshape(len(clusters), levels) for name, column in columns.items()})
+
+
+def make_routes(
+    connections: Connections, place: Integers, devices: Floats, apart: Integers | int = 1, attained: float | None = None
+) -> Routes:
+    """The connections of some groups.
+
+    Args:
+        connections: Of P places.
+        place: Of each group. Shape (W,).
+        devices: In each group. Shape (W,).
+        apart: Between two of its devices, in devices; a scalar or shape (W,).
+        attained: Takes the place of every link's attained share (``--ppp-comm``).
+    """
+    devices = np.asarray(devices, dtype=float)[:, None]
+    apart = np.broadcast_to(np.asarray(apart, dtype=float), devices.shape[:1])[:, None]
+    reach = connections.reach[place]
+    unit = np.concatenate([np.ones_like(devices), reach[:, :-1]], axis=1)
+    within = np.clip(np.floor(reach / apart), 1.0, devices)
+    below = np.concatenate([np.ones_like(devices), within[:, :-1]], axis=1)
+    joined = np.ceil(within / below)
+    # Of the connection of a unit: one for each group with devices in it.
+    sharing = np.minimum(apart, unit)
+    crowd = np.maximum(joined * np.where(unit > 1, 1.0, np.minimum(apart, reach)) / 2.0, 1.0)
+    bandwidth = connections.bandwidth[place] * crowd ** -connections.crowding[place] / sharing
+    innermost = np.argmax(joined > 1, axis=1)
+    each = np.arange(len(devices))
+    return Routes(
+        devices=devices[:, 0],
+        below=below,
+        joined=joined,
+        rate=bandwidth * (connections.attained[place] if attained is None else attained),
+        switch_rate=bandwidth * connections.in_network[place],
+        step=connections.step[place],
+        ramp=connections.ramp[place],
+        low_latency=connections.low_latency[place],
+        startup=connections.startup[place][each, innermost],
+        copy=connections.copy[place][each, innermost],
+    )
