@@ -14,16 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.estimator.attained import NO_SHIFTS, shifted
-from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.cluster import Cluster, Level
 from paleo_opt.hardware.link_constants import LINK_CONSTANTS, link_constant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+#: Takes the place of the level inside nodes of one device, so that the first level is always that.
+_NO_NODE = (Level("inside the node", 1, np.inf, 0.0),)
+#: Bytes/s beyond any link, that times nothing is nothing.
+_UNLIMITED = 1e30
 
 
 @dataclass(frozen=True, eq=False)
 class Connections:
     """What the levels of P clusters attain. Shapes (P, L), from inside the node outwards; short ones repeat their last.
+
+    The first is always that inside the node, also where a node has one device.
 
     Attributes:
         reach: Devices that a level joins, with those below it; no limit at the last.
@@ -97,23 +103,23 @@ def make_connections(clusters: Sequence[Cluster], shifts: Mapping[str, float] = 
         clusters: P of them.
         shifts: For names of `LINK_CONSTANTS` behind ``link.``, how many standard deviations they are off their value.
     """
-    levels = max(len(cluster.levels) for cluster in clusters)
+    listed = [(*_NO_NODE[cluster.devices_per_node > 1 :], *cluster.levels) for cluster in clusters]
+    count = max(len(levels) for levels in listed)
     rows = []
-    for cluster in clusters:
+    for levels in listed:
         reach = 1.0
-        padded = cluster.levels + cluster.levels[-1:] * (levels - len(cluster.levels))
-        for index, level in enumerate(padded):
+        for index, level in enumerate(levels + levels[-1:] * (count - len(levels))):
             reach *= level.size or np.inf
             own = [
                 shifted(link_constant(level.constants, name, level.latency), meaning, shifts.get(f"link.{name}", 0.0))
                 for name, meaning in LINK_CONSTANTS.items()
             ]
-            limit = np.inf if index >= len(cluster.levels) - 1 else reach
-            rows.append((limit, level.bandwidth, *own))
+            limit = np.inf if index >= len(levels) - 1 else reach
+            rows.append((limit, min(level.bandwidth, _UNLIMITED), *own))
     columns = dict(zip(("reach", "bandwidth", *LINK_CONSTANTS), np.array(rows, dtype=float).T, strict=True))
     copy = columns["copy"]
     columns["copy"] = np.divide(1.0, copy, out=np.zeros_like(copy), where=copy > 0)
-    return Connections(**{name: column.reshape(len(clusters), levels) for name, column in columns.items()})
+    return Connections(**{name: column.reshape(len(clusters), count) for name, column in columns.items()})
 
 
 def make_routes(
