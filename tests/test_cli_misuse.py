@@ -190,7 +190,7 @@ class TestListsOfNames:
         from paleo_opt.hardware.device import ELEMENT_BYTES
         from paleo_opt.search.space import SPLITS, load_space
 
-        assert options.COLLECTIVES == collectives.COLLECTIVES
+        assert options.COLLECTIVES == collectives.NAMED_COLLECTIVES
         assert options.CONV_ALGORITHMS == cost_table.CONV_ALGORITHMS
         for name in options.MODELS:
             assert estimate.Options(model=name).model == name

@@ -27,7 +27,7 @@ OPTIMIZERS = ("sgd", "momentum", "lars", "rmsprop", "adam")
 GOALS = ("time", "cost", "energy")
 COLLECTIVES = (
     "one_to_all", "tree_all_reduce", "butterfly_all_reduce", "ring_all_reduce", "double_binary_tree",
-    "recursive_halving_doubling", "in_network", "hierarchical",
+    "recursive_halving_doubling", "in_network", "hierarchical", "auto",
 )  # fmt: skip
 
 MOST_GPUS = 1_000_000

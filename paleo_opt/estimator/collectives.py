@@ -95,6 +95,9 @@ FLAT_ALL_REDUCES: dict[str, Times] = {
     "in_network": in_network,
 }
 COLLECTIVES = (*FLAT_ALL_REDUCES, "hierarchical")
+#: What a library chooses by itself, by its own predicted times; of the roofline model.
+AUTO = "auto"
+NAMED_COLLECTIVES = (*COLLECTIVES, AUTO)
 #: The all-reduces of the published PALEO.
 PALEO_COLLECTIVES = ("one_to_all", "tree_all_reduce", "butterfly_all_reduce")
 

@@ -131,11 +131,13 @@ class PartTimes:
         forward: Seconds.
         backward: Seconds.
         workspace: Elements of the largest workspace.
+        backward_rows: Of one layer of each distinct kind, where the model overlaps communication. Shape (rows, batches).
     """
 
     forward: Floats
     backward: Floats
     workspace: Floats
+    backward_rows: Floats | None = None
 
 
 def part_times(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.collectives import all_reduce
+from paleo_opt.estimator.collectives import AUTO, COLLECTIVES, all_reduce
 from paleo_opt.estimator.compute import PartTimes, Rates, part_times, update_time
 from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
@@ -28,6 +28,7 @@ from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
 from paleo_opt.estimator.roofline import kernel_part_times, update_times
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
+from paleo_opt.estimator.synchronization import bucket_leads, bucket_tails, exposed_time
 
 MONTH_S = 365.25 * 86_400 / 12
 
@@ -41,8 +42,9 @@ class Estimates:
         forward_time_s: Of one step, with accumulation and fetches [s].
         backward_time_s: Likewise.
         update_time_s: Of the optimizer [s].
-        communication_time_s: Gradient all-reduce and fetches [s]; under PALEO none of it is hidden.
+        communication_time_s: Gradient all-reduce and fetches [s].
         all_reduce_time_s: The gradients' part of it [s].
+        exposed_all_reduce_time_s: By how much that lengthens the step [s]; under PALEO all of it.
         memory: Bytes per device, by use.
         samples: Samples to the target, at the global batch; None without a training job.
         flops_per_sample: Model FLOPs of one sample's step (forward and backward).
@@ -58,6 +60,7 @@ class Estimates:
     update_time_s: Floats
     communication_time_s: Floats
     all_reduce_time_s: Floats
+    exposed_all_reduce_time_s: Floats
     memory: Memory
     samples: Floats | None
     flops_per_sample: float
@@ -76,7 +79,12 @@ class Estimates:
     def step_time_s(self) -> Floats:
         """One optimizer update over one global batch [s]."""
         local: Floats = self.forward_time_s + self.backward_time_s + self.update_time_s
-        return local + self.all_reduce_time_s
+        return local + self.exposed_all_reduce_time_s
+
+    @cached_property
+    def exposed_communication_time_s(self) -> Floats:
+        """What of the communication lengthens the step [s]."""
+        return self.communication_time_s - self.all_reduce_time_s + self.exposed_all_reduce_time_s
 
     @cached_property
     def samples_per_s(self) -> Floats:
@@ -125,7 +133,7 @@ class Estimates:
     def _expected_step_s(self) -> Floats:
         """A step with its slowest worker, and no faster than its samples can be read [s]."""
         local = (self.forward_time_s + self.backward_time_s + self.update_time_s) * self.slowdowns[0]
-        step: Floats = local + self.all_reduce_time_s
+        step: Floats = local + self.exposed_all_reduce_time_s
         rate = self.options.operations.input_rate
         return step if rate is None else np.maximum(step, self.strategies.global_batch / (self.strategies.nodes * rate))
 
@@ -205,6 +213,8 @@ def estimate(
     if isinstance(strategies, Strategy):
         strategies = strategies.as_strategies()
     options = options or Options()
+    if options.model == "paleo" and AUTO in strategies.collectives:
+        raise SpecError(f"collective {AUTO!r} is of the roofline model; PALEO has {', '.join(COLLECTIVES)}")
     layout = table.layout(strategies.split, strategies.tensor)
     places = memos.places if memos else make_places(strategies.clusters, strategies.precisions, options)
     job = table.network.job
@@ -218,9 +228,16 @@ def estimate(
         times = micro_batch_times(layout, batch, whole, share, links, places.rates.clock[at])
         forward = times.forward + times.divided_forward
         backward = times.backward + times.divided_backward
-        return np.array([forward, backward, times.fetch, times.workspace])
+        found = np.array([forward, backward, times.fetch, times.workspace])
+        if places.sending is None:
+            return found
+        return np.concatenate([found, bucket_leads(layout, places.sending, at, whole, share, backward)])
 
     def synchronize(at: Integers, gpus: Floats) -> Floats:
+        if places.sending is not None:
+            weight = places.weight_bytes[at]
+            tails = bucket_tails(layout, places.sending, at, gpus, weight, strategies.collectives)
+            return tails.reshape(-1, gpus.size)
         messages = [(layout.replicated_parameters, 1), (layout.divided_parameters / layout.tensor, layout.tensor)]
         time = np.zeros((len(strategies.collectives), gpus.size))
         for parameters, apart in messages:
@@ -232,17 +249,24 @@ def estimate(
 
     # Clusters of one device compute alike; their links matter where layers are split.
     computer = places.alike[place] if layout.tensor == 1 else place
-    forward, backward, fetch, workspace = evaluate(
+    forward, backward, fetch, workspace, *leads = evaluate(
         count, computer, strategies.micro_batch, local, memos.local if memos else None
     )
     forward_time, fetch_time = forward * accumulation, fetch * accumulation
     if options.training:
         backward_time = backward * accumulation
         per_gpus = evaluate(count, place, strategies.gpus, synchronize, memos.all_reduce if memos else None)
-        all_reduce_time = _gather_collective(per_gpus, strategies)
+        tails = [
+            _gather_collective(part, strategies)
+            for part in per_gpus.reshape(-1, len(strategies.collectives), *per_gpus.shape[1:])
+        ]
+        all_reduce_time = exposed = tails[0]
+        if places.sending is not None:
+            sending = places.sending
+            exposed = exposed_time(tails, leads, sending.overlap[place], sending.contention[place])
         update = _update(layout, places, optimizer, options.pipelined)[place]
     else:
-        backward_time, all_reduce_time, update = np.zeros(()), np.zeros(()), np.zeros(())
+        backward_time, all_reduce_time, exposed, update = (np.zeros(()),) * 4
         fetch_time = fetch_time / 2.0
     parameters = layout.replicated_parameters + layout.divided_parameters
     checkpoint_bytes = 4.0 * parameters * (1 + OPTIMIZER_STATES[optimizer])
@@ -260,6 +284,7 @@ def estimate(
         update_time_s=update,
         communication_time_s=all_reduce_time + fetch_time if layout.tensor > 1 else all_reduce_time,
         all_reduce_time_s=all_reduce_time,
+        exposed_all_reduce_time_s=exposed,
         memory=device_memory(
             layout,
             strategies.micro_batch.astype(float),

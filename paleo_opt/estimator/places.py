@@ -17,6 +17,7 @@ from paleo_opt.estimator.attained import Attained, make_attained
 from paleo_opt.estimator.collectives import Paths
 from paleo_opt.estimator.compute import Rates
 from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.synchronization import Sending, make_sending
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES
 
@@ -47,6 +48,7 @@ class Places:
         slowest: Smallest bandwidth up to that level [bytes/s].
         latency: Largest latency up to that level [s].
         attained: What the devices attain with their platforms, under the roofline model; else None.
+        sending: How their platforms send gradients, likewise.
         alike: The first place with the same device, precision and platform.
     """
 
@@ -68,6 +70,7 @@ class Places:
     slowest: Floats
     latency: Floats
     attained: Attained | None
+    sending: Sending | None
     alike: Integers
 
     def paths(self, place: Integers, devices: Floats, apart: int = 1) -> Paths:
@@ -160,6 +163,7 @@ def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options:
         slowest=of_levels[2],
         latency=of_levels[3],
         attained=_attained(clusters, precisions, options) if options.model == "roofline" else None,
+        sending=make_sending(clusters, weight_bytes, options) if options.model == "roofline" else None,
         alike=_alike(clusters, precisions),
     )
 

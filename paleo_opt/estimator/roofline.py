@@ -99,8 +99,9 @@ def kernel_part_times(
     times = kernel_times(table, attained, batch, algorithm, workspace_limit)
     count = table.count[:, None]
     forward = in_order(count * times.time[0])
-    backward = in_order(count * (times.time[1] + times.time[2]))
-    return PartTimes(forward, backward, times.workspace.max(axis=(0, 1)))
+    backward_rows = times.time[1] + times.time[2]
+    backward = in_order(count * backward_rows)
+    return PartTimes(forward, backward, times.workspace.max(axis=(0, 1)), backward_rows)
 
 
 #: Bytes read and written per fp32 parameter by an optimizer: weight and gradient, and each of its states twice.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError, nearest
-from paleo_opt.estimator.collectives import COLLECTIVES
+from paleo_opt.estimator.collectives import NAMED_COLLECTIVES
 from paleo_opt.hardware.cluster import Cluster
 
 Integers = NDArray[np.int64]
@@ -98,7 +98,7 @@ class Strategy:
         accumulation: Passes per step.
         split: ``data``, ``hybrid`` or ``model``.
         tensor: Devices that divide a split layer's outputs.
-        collective: One of `collectives.COLLECTIVES`.
+        collective: One of `collectives.NAMED_COLLECTIVES`.
         precision: One of the device's.
     """
 
@@ -114,8 +114,8 @@ class Strategy:
     def __post_init__(self) -> None:
         device = self.cluster.device
         problems = []
-        if self.collective not in COLLECTIVES:
-            problems.append(f"collective {self.collective!r}{nearest(self.collective, COLLECTIVES)}")
+        if self.collective not in NAMED_COLLECTIVES:
+            problems.append(f"collective {self.collective!r}{nearest(self.collective, NAMED_COLLECTIVES)}")
         if self.precision not in device.peak:
             problems.append(f"{device.name} has no peak in {self.precision}; it has {', '.join(device.peak)}")
         counts = {name: getattr(self, name) for name in ("gpus", "micro_batch", "accumulation", "tensor")}

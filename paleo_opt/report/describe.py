@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
 from paleo_opt.hardware.constant import format_constant
+from paleo_opt.hardware.constant import format_constant
 from paleo_opt.hardware.device import Device
 from paleo_opt.hardware.platform import AT_END, ATTAINABLE, CONSTANTS, EVERY_LAYER, FUSIBLE, Platform
 from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
@@ -155,9 +156,21 @@ def _link(link: Link) -> list[Entry]:
             f"{quantities.format_bandwidth(link.bandwidth)} = {link.bandwidth * 8e-9:,.4g} Gb/s, each direction",
         ),
         ("latency", quantities.format_time(link.latency) if link.latency else "none"),
+        *_constants(link),
         ("source", link.source),
         ("file", link.file),
     ]
+
+
+def _constants(link: Link) -> list[Entry]:
+    """What it attains under the default model, and from where."""
+    entries: list[Entry] = []
+    for name, meaning in LINK_CONSTANTS.items():
+        constant = link_constant(link.constants, name, link.latency)
+        if constant.value or name in link.constants:
+            assumed = "" if name in link.constants else ", assumed"
+            entries.append((name, f"{format_constant(constant, meaning)}{assumed}"))
+    return entries
 
 
 def _cluster(cluster: Cluster) -> list[Entry]:

@@ -20,7 +20,7 @@ from paleo_opt.report.json_output import estimate_json, layer_json
 from paleo_opt.report.layers import bound_text, layer_table
 from paleo_opt.report.strategy_text import strategy_parts
 from paleo_opt.report.terminal import bold, dim, percent
-from paleo_opt.report.units import amount_text, samples_word
+from paleo_opt.report.units import amount_text, hidden_text, samples_word
 
 _WIDE_BAR, _NARROW_BAR = 24, 12
 
@@ -146,8 +146,8 @@ def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> l
         ("update", figures["update_time_s"], ""),
         (
             "all-reduce",
-            figures["all_reduce_time_s"],
-            f"{quantities.format_memory(gradients)} of gradients, {strategy.collective}",
+            figures["exposed_communication_time_s"] - fetch,
+            f"{quantities.format_memory(gradients)} of gradients, {strategy.collective}{hidden_text(figures)}",
         ),
         ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
     ]

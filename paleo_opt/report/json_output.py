@@ -76,9 +76,8 @@ def estimate_json(estimates: Estimates, index: int = 0, training: bool = True) -
         "compute_time_s": at(estimates.compute_time_s),
         "communication_time_s": communication,
         "all_reduce_time_s": at(estimates.all_reduce_time_s),
-        # Under PALEO nothing is hidden behind the computation, and there is no pipeline.
-        "exposed_communication_time_s": communication,
-        "bubble_time_s": 0.0,
+        "exposed_communication_time_s": at(estimates.exposed_communication_time_s),
+        "bubble_time_s": 0.0,  # there is no pipeline
         "update_time_s": at(estimates.update_time_s),
         "memory_bytes": at(estimates.memory_bytes),
         "memory": {

@@ -12,7 +12,7 @@ from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
 from paleo_opt.report.strategy_text import plural, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
-from paleo_opt.report.units import amount_text
+from paleo_opt.report.units import amount_text, hidden_text
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.explanation import Step
 from paleo_opt.search.problem import Choice
@@ -93,11 +93,13 @@ def _of(used: float, capacity: float) -> str:
 def _limits(answer: Recommendation) -> list[str]:
     """Where the step goes, and what could be had no worse."""
     strategy, figures = answer.recommended.strategy, estimate_json(answer.recommended.estimates)
-    step, all_reduce = figures["step_time_s"], figures["all_reduce_time_s"]
+    step, fetch = figures["step_time_s"], figures["communication_time_s"] - figures["all_reduce_time_s"]
+    exposed = figures["exposed_communication_time_s"] - fetch
+    gradients = f"the all-reduce of {format_memory(figures['memory']['gradients'])} of gradients"
     parts = [
         (figures["compute_time_s"], "computation"),
-        (all_reduce, f"the all-reduce of {format_memory(figures['memory']['gradients'])} of gradients"),
-        (figures["communication_time_s"] - all_reduce, f"fetches between the {strategy.tensor} that divide layers"),
+        (exposed, gradients + hidden_text(figures)),
+        (fetch, f"fetches between the {strategy.tensor} that divide layers"),
         (figures["update_time_s"], "the update"),
     ]
     parts.sort(key=lambda part: -part[0])

@@ -108,6 +108,10 @@ def link_json(link: Link) -> dict[str, Any]:
         "description": link.description,
         "bandwidth_bytes_per_s": link.bandwidth,
         "latency_s": link.latency,
+        "constants": {
+            name: {"value": constant.value, "deviation": constant.deviation}
+            for name, constant in link.constants.items()
+        },
         "source": link.source,
         "file": link.file,
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from paleo_opt.network.graph import Network, TrainingJob
+from paleo_opt.report.terminal import percent
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -38,3 +40,10 @@ def amount_text(job: TrainingJob, samples: float) -> str:
 def price_text(dollars: float) -> str:
     """A price an hour to the cent: ``$21.96``, ``$0.526``."""
     return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.3g}"
+
+
+def hidden_text(figures: dict[str, Any]) -> str:
+    """`` (58% hidden)``: what of the gradients' all-reduce the backward pass hides, of an estimate's figures."""
+    whole = figures["all_reduce_time_s"]
+    hidden = figures["communication_time_s"] - figures["exposed_communication_time_s"]
+    return f" ({percent(hidden / whole)} hidden)" if whole and hidden / whole >= 0.005 else ""

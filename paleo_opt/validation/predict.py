@@ -16,7 +16,16 @@ from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategies, Strategy
 from paleo_opt.hardware.platform import Platform
+from paleo_opt.validation.intervals import interval
 from paleo_opt.validation.measured_table import MeasuredRow
+from paleo_opt.validation.residuals import (
+    Features,
+    configuration,
+    features_of,
+    is_time,
+    part_of,
+    shipped_residuals,
+)
 from paleo_opt.validation.resolve import Refused, Resolver, Run
 
 
@@ -31,6 +40,7 @@ class Prediction:
         assumed: Which of `resolve.ASSUMPTIONS` the row does not say itself.
         low: Of the estimate's 80% interval; None where it has none.
         high: Likewise.
+        features: What describes it, for its interval; None of a quantity that has none (`residuals.part_of`).
     """
 
     row: MeasuredRow
@@ -39,6 +49,7 @@ class Prediction:
     assumed: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    features: Features | None = None
 
     @property
     def error(self) -> float:
@@ -162,15 +173,35 @@ def predict(
     for (key, quantity, *_), members in groups.items():
         runs = [run for _, run in members]
         try:
-            values = _figure(tables[key], runs, quantity, _on_platform(options, runs[0].platform))
+            values, described = _figure(tables[key], runs, quantity, _on_platform(options, runs[0].platform))
         except PaleoOptError as error:
             refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in members}
             continue
         found |= {
-            place: Prediction(run.row, float(value), run.platform, run.assumed)
-            for (place, run), value in zip(members, values, strict=True)
+            place: Prediction(run.row, float(value), run.platform, run.assumed, features=features)
+            for (place, run), value, features in zip(members, values, described, strict=True)
         }
-    return tuple(found[place] for place in sorted(found)), tuple(refused[place] for place in sorted(refused))
+    predictions = _with_intervals([found[place] for place in sorted(found)], options.model)
+    return predictions, tuple(refused[place] for place in sorted(refused))
+
+
+def _with_intervals(predictions: Sequence[Prediction], model: str) -> tuple[Prediction, ...]:
+    """The same with their 80% intervals; no measurement of a configuration counts for its own interval."""
+    residuals = shipped_residuals(model)
+    alike: dict[Features, list[int]] = defaultdict(list)
+    for index, row in enumerate(residuals.rows):
+        alike[configuration(row.features)].append(index)
+    found = []
+    for item in predictions:
+        if item.features is None:
+            found.append(item)
+            continue
+        own = np.zeros(len(residuals.rows), dtype=bool)
+        own[alike.get(configuration(item.features), [])] = True
+        span = interval(item.features, residuals, without=own)
+        factors = (span.low, span.high) if is_time(item.row.quantity) else (1.0 / span.high, 1.0 / span.low)
+        found.append(replace(item, low=item.predicted * factors[0], high=item.predicted * factors[1]))
+    return tuple(found)
 
 
 def _on_platform(options: Options, platform: Platform) -> Options:
@@ -178,8 +209,10 @@ def _on_platform(options: Options, platform: Platform) -> Options:
     return options if options.model == "paleo" or options.platform else replace(options, platform=platform.name)
 
 
-def _figure(table: CostTable, runs: Sequence[Run], quantity: str, options: Options) -> Floats:
-    """One quantity of runs of one network, split and platform. Shape (runs,)."""
+def _figure(
+    table: CostTable, runs: Sequence[Run], quantity: str, options: Options
+) -> tuple[Floats, list[Features | None]]:
+    """One quantity of runs of one network, split and platform, shape (runs,), and what describes each."""
     of = _Estimated(
         runs,
         table,
@@ -188,7 +221,19 @@ def _figure(table: CostTable, runs: Sequence[Run], quantity: str, options: Optio
         np.array([float(run.samples) for run in runs]),
         np.array([float(run.strategy.gpus) for run in runs]),
     )
-    return np.broadcast_to(_FIGURES[quantity](of), of.samples.shape)
+    part = part_of(quantity)
+    described: list[Features | None] = [None] * len(runs)
+    if part:
+        described = [
+            replace(_named(features_of(of.estimates, table.network, index), run), part=part)
+            for index, run in enumerate(runs)
+        ]
+    return np.broadcast_to(_FIGURES[quantity](of), of.samples.shape), described
+
+
+def _named(features: Features, run: Run) -> Features:
+    """Rows that do not name their software are no evidence of what the assumed platform does."""
+    return replace(features, platform=f"{features.platform}?") if "platform" in run.assumed else features
 
 
 def _together(strategies: Sequence[Strategy]) -> Strategies:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paleo_opt import catalog
 from paleo_opt.errors import PaleoOptError
-from paleo_opt.estimator.collectives import COLLECTIVES
+from paleo_opt.estimator.collectives import AUTO, NAMED_COLLECTIVES
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster, single_device_cluster
@@ -88,10 +88,12 @@ class Resolver:
             raise Refused(f"{cluster.device.name} has no peak in {precision}")
         collective = row.collective
         if not collective:
-            collective = "ring_all_reduce" if platform.collective == "auto" else platform.collective
+            collective = platform.collective
+            if collective == AUTO and self.options.model == "paleo":
+                collective = "ring_all_reduce"
             if row.gpus > 1:
                 assumed.append("collective")
-        elif collective not in COLLECTIVES:
+        elif collective not in NAMED_COLLECTIVES:
             raise Refused(f"collective {collective!r} is not known")
         try:
             strategy = Strategy(

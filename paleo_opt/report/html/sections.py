@@ -11,7 +11,7 @@ from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.pareto import best_then, marks, message, spent_text
 from paleo_opt.report.strategy_text import split_text, strategy_parts
 from paleo_opt.report.terminal import percent
-from paleo_opt.report.units import samples_word
+from paleo_opt.report.units import hidden_text, samples_word
 from paleo_opt.search.front import Front
 from paleo_opt.search.problem import Choice
 from paleo_opt.search.recommend import SUPERLATIVES
@@ -131,7 +131,11 @@ def step(choice: Choice) -> str:
         ("forward", figures["forward_time_s"] - fetch / 2, ""),
         ("backward", figures["backward_time_s"] - fetch / 2, ""),
         ("update", figures["update_time_s"], ""),
-        ("all-reduce", figures["all_reduce_time_s"], f"{gradients} of gradients, {strategy.collective}"),
+        (
+            "all-reduce",
+            figures["exposed_communication_time_s"] - fetch,
+            f"{gradients} of gradients, {strategy.collective}{hidden_text(figures)}",
+        ),
         ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
     ]
     return _bar(parts, whole, "one step", format_time)

@@ -1,0 +1,163 @@
+"""Sending gradients under the default model: each bucket's collective, and what the backward pass hides of it.
+
+Bucket b is complete ``lead_b`` before the backward pass ends, and is sent after those before it. What is left when the
+pass ends is exposed: max(0, max_b(Σ_{j≥b} c_j - lead_b)), with c_j the time of bucket j's collective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paleo_opt.estimator.attained import shifted
+from paleo_opt.estimator.communication import all_reduce_time
+from paleo_opt.estimator.compute import PartTimes, in_order
+from paleo_opt.estimator.connections import Connections, Integers, make_connections, make_routes
+from paleo_opt.estimator.cost_table import Floats, Layout
+from paleo_opt.estimator.gradient_buckets import GradientBuckets, gradient_buckets
+from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.platform import CONSTANTS
+
+if TYPE_CHECKING:
+    from paleo_opt.estimator.options import Options
+
+
+@dataclass(frozen=True, eq=False)
+class Sending:
+    """How P places send gradients. Shapes (P,).
+
+    Attributes:
+        connections: What the levels of the clusters attain.
+        bucket_parameters: Parameters after which a bucket is full.
+        share: Of what the links attain, by the platform.
+        attained: Takes the place of both shares; None for the links' own.
+        overlap: Share of the communication that may hide.
+        contention: Share of what hides that lengthens the computation behind it.
+    """
+
+    connections: Connections
+    bucket_parameters: Floats
+    share: Floats
+    attained: float | None
+    overlap: Floats
+    contention: Floats
+
+
+def make_sending(clusters: Sequence[Cluster], weight_bytes: Floats, options: Options) -> Sending:
+    """How some clusters' platforms send gradients of ``weight_bytes`` each. Raises as `Options.platform_of`."""
+    platforms = [options.platform_of(cluster.device) for cluster in clusters]
+
+    def constants(name: str) -> Floats:
+        shift = options.shifts.get(f"platform.{name}", 0.0)
+        return np.array([shifted(platform.constant(name), CONSTANTS[name], shift) for platform in platforms])
+
+    given = options.ppp_comm is not None
+    return Sending(
+        connections=make_connections(clusters, options.shifts),
+        bucket_parameters=np.array([platform.bucket_bytes for platform in platforms]) / weight_bytes,
+        share=np.ones(len(clusters)) if given else constants("communication"),
+        attained=options.ppp_comm,
+        overlap=constants("overlap"),
+        contention=constants("contention"),
+    )
+
+
+def _by_bucket_size(layout: Layout, sending: Sending, at: Integers) -> list[tuple[GradientBuckets, Integers]]:
+    """The buckets, and which of the places ``at`` have them; few platforms differ in them."""
+    sizes = sending.bucket_parameters[at]
+    return [(gradient_buckets(layout, size), np.flatnonzero(sizes == size)) for size in set(sizes.tolist())]
+
+
+def most_buckets(layout: Layout, sending: Sending) -> int:
+    """Of all places."""
+    return max(gradient_buckets(layout, size).messages.size for size in set(sending.bucket_parameters.tolist()))
+
+
+def bucket_leads(
+    layout: Layout, sending: Sending, at: Integers, whole: PartTimes, share: PartTimes | None, backward: Floats
+) -> Floats:
+    """How long before the end of the backward pass each bucket is complete [s]; infinite for those a place lacks.
+
+    Args:
+        layout: Of splits, compiled.
+        sending: Of the places.
+        at: Place of each batch. Shape (batches,).
+        whole: Of the replicated layers.
+        share: Of one device's share of the split layers, or None.
+        backward: Of one micro-batch, with what it waits for [s]. Shape (batches,).
+
+    Returns:
+        Shape (buckets, batches).
+    """
+    leads = np.full((most_buckets(layout, sending), at.size), np.inf)
+    runs = layout.tensor if layout.split == "hybrid" else 1
+    for buckets, columns in _by_bucket_size(layout, sending, at):
+        for index in range(buckets.messages.size):
+            done = _elapsed(buckets.replicated_done[index], whole, columns)
+            if share is not None:
+                done = done + runs * _elapsed(buckets.divided_done[index], share, columns)
+            leads[index, columns] = np.maximum(backward[columns] - done, 0.0)
+    return leads
+
+
+def _elapsed(done: Floats, part: PartTimes, columns: Integers) -> Floats:
+    """Backward time of the layers that are done [s]."""
+    assert part.backward_rows is not None
+    if not done.size:
+        return np.zeros(columns.size)
+    return in_order(done[:, None] * part.backward_rows[:, columns])
+
+
+def bucket_tails(
+    layout: Layout, sending: Sending, at: Integers, gpus: Floats, weight_bytes: Floats, collectives: Sequence[str]
+) -> Floats:
+    """From the start of each bucket's collective to the end of the last's, sent one after another [s].
+
+    Args:
+        layout: Of splits, compiled.
+        sending: Of the places.
+        at: Places. Shape (n,).
+        gpus: Devices. Shape (n,).
+        weight_bytes: Of one gradient at each place. Shape (n,).
+        collectives: C names.
+
+    Returns:
+        Shape (buckets, C, n).
+    """
+    times = np.zeros((most_buckets(layout, sending), len(collectives), at.size))
+    for buckets, columns in _by_bucket_size(layout, sending, at):
+        place, devices, share = at[columns], gpus[columns], sending.share[at[columns]]
+        whole = make_routes(sending.connections, place, devices, attained=sending.attained).slower(share)
+        if layout.tensor > 1:
+            # The devices that hold the same share of a split layer are ``tensor`` apart.
+            apart = make_routes(
+                sending.connections, place, devices / layout.tensor, layout.tensor, sending.attained
+            ).slower(share)
+        for index, (parameters, messages, divided) in enumerate(
+            zip(buckets.parameters, buckets.messages, buckets.divided, strict=True)
+        ):
+            routes = apart if divided else whole
+            size = parameters * weight_bytes[columns]
+            times[index][:, columns] = messages * all_reduce_time(collectives, routes, size)
+    tails: Floats = np.cumsum(times[::-1], axis=0)[::-1]
+    return tails
+
+
+def exposed_time(tails: Sequence[Floats], leads: Sequence[Floats], overlap: Floats, contention: Floats) -> Floats:
+    """By how much sending lengthens a step [s]; all broadcast together.
+
+    Args:
+        tails: Of each bucket.
+        leads: Of each bucket.
+        overlap: Share of the whole that may hide.
+        contention: Share of what hides that lengthens the computation.
+    """
+    exposed = tails[0] - leads[0]
+    for tail, lead in zip(tails[1:], leads[1:], strict=True):
+        exposed = np.maximum(exposed, tail - lead)
+    exposed = np.maximum(exposed, (1.0 - overlap) * tails[0])
+    lengthened: Floats = exposed + contention * (tails[0] - exposed)
+    return lengthened
