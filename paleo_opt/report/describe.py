@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
 from paleo_opt.hardware.constant import format_constant
-from paleo_opt.hardware.constant import format_constant
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.link_constants import LINK_CONSTANTS, link_constant
 from paleo_opt.hardware.platform import AT_END, ATTAINABLE, CONSTANTS, EVERY_LAYER, FUSIBLE, Platform
 from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
 from paleo_opt.network.graph import Network, TrainingJob
