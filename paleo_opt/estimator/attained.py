@@ -78,6 +78,14 @@ def shifted(constant: Constant, meaning: Meaning, deviations: float) -> float:
     return min(max(constant.quantile(deviations), meaning.low), meaning.high)
 
 
+def shift_of(shifts: Mapping[str, float], name: str, *owners: str) -> float:
+    """By how much constant ``name`` of an owner is shifted: ``name@owner`` comes before ``name``, which is of all."""
+    for owner in owners if shifts else ():
+        if f"{name}@{owner}" in shifts:
+            return shifts[f"{name}@{owner}"]
+    return shifts.get(name, 0.0)
+
+
 def make_attained(
     devices: Sequence[Device],
     precisions: Sequence[str],
@@ -92,7 +100,8 @@ def make_attained(
         precisions: Likewise; each has a peak on its device.
         platforms: Likewise.
         ppp_comp: Takes the place of every device's attainable shares.
-        shifts: For names of constants, how many of their standard deviations they stand off their value.
+        shifts: For names of constants, how many of their standard deviations they stand off their value; behind ``@``
+            the name of the one device or platform that is meant.
     """
     rows, shares, run, allowed = [], [], [], []
     for device, precision, platform in zip(devices, precisions, platforms, strict=True):
@@ -101,10 +110,11 @@ def make_attained(
         def attainable(name: str, device: Device = device) -> float:
             if ppp_comp is not None:
                 return ppp_comp
-            return shifted(device.attained(name), ATTAINABLE[name], shifts.get(name, 0.0))
+            return shifted(device.attained(name), ATTAINABLE[name], shift_of(shifts, name, device.name))
 
-        def constant(name: str, platform: Platform = platform) -> float:
-            return shifted(platform.constant(name), CONSTANTS[name], shifts.get(f"platform.{name}", 0.0))
+        def constant(name: str, platform: Platform = platform, device: Device = device) -> float:
+            shift = shift_of(shifts, f"platform.{name}", device.name, platform.name)
+            return shifted(platform.constant(name), CONSTANTS[name], shift)
 
         rows.append(
             (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.estimator.attained import NO_SHIFTS, shifted
+from paleo_opt.estimator.attained import NO_SHIFTS, shift_of, shifted
 from paleo_opt.hardware.cluster import Cluster, Level
 from paleo_opt.hardware.link_constants import LINK_CONSTANTS, link_constant
 
@@ -101,17 +101,22 @@ def make_connections(clusters: Sequence[Cluster], shifts: Mapping[str, float] = 
 
     Args:
         clusters: P of them.
-        shifts: For names of `LINK_CONSTANTS` behind ``link.``, how many standard deviations they are off their value.
+        shifts: For names of `LINK_CONSTANTS` behind ``link.``, how many standard deviations they are off their value;
+            behind ``@`` the name of the one cluster that is meant.
     """
     listed = [(*_NO_NODE[cluster.devices_per_node > 1 :], *cluster.levels) for cluster in clusters]
     count = max(len(levels) for levels in listed)
     rows = []
-    for levels in listed:
+    for cluster, levels in zip(clusters, listed, strict=True):
         reach = 1.0
         for index, level in enumerate(levels + levels[-1:] * (count - len(levels))):
             reach *= level.size or np.inf
             own = [
-                shifted(link_constant(level.constants, name, level.latency), meaning, shifts.get(f"link.{name}", 0.0))
+                shifted(
+                    link_constant(level.constants, name, level.latency),
+                    meaning,
+                    shift_of(shifts, f"link.{name}", cluster.name),
+                )
                 for name, meaning in LINK_CONSTANTS.items()
             ]
             limit = np.inf if index >= len(levels) - 1 else reach

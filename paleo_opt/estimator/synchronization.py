@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paleo_opt.estimator.attained import shifted
+from paleo_opt.estimator.attained import shift_of, shifted
 from paleo_opt.estimator.communication import all_reduce_time
 from paleo_opt.estimator.compute import PartTimes, in_order
 from paleo_opt.estimator.connections import Connections, Integers, make_connections, make_routes
@@ -51,8 +51,16 @@ def make_sending(clusters: Sequence[Cluster], weight_bytes: Floats, options: Opt
     platforms = [options.platform_of(cluster.device) for cluster in clusters]
 
     def constants(name: str) -> Floats:
-        shift = options.shifts.get(f"platform.{name}", 0.0)
-        return np.array([shifted(platform.constant(name), CONSTANTS[name], shift) for platform in platforms])
+        return np.array(
+            [
+                shifted(
+                    platform.constant(name),
+                    CONSTANTS[name],
+                    shift_of(options.shifts, f"platform.{name}", cluster.device.name, platform.name),
+                )
+                for cluster, platform in zip(clusters, platforms, strict=True)
+            ]
+        )
 
     given = options.ppp_comm is not None
     return Sending(
