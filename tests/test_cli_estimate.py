@@ -15,8 +15,8 @@ from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster
 
 PALEO_RUN = (
-    "alexnet_v2", "--model", "paleo", "--on", "ethernet20", "--device", "K80", "--gpus", "4", "--micro-batch", "512", "--ppp-comp", "0.49",
-    "--ppp-comm", "0.72", "--collective", "tree_all_reduce", "--precision", "fp32",
+    "alexnet_v2", "--model", "paleo", "--on", "ethernet20", "--device", "K80", "--gpus", "4", "--micro-batch", "512",
+    "--ppp-comp", "0.49", "--ppp-comm", "0.72", "--collective", "tree_all_reduce", "--precision", "fp32",
 )  # fmt: skip
 # The published implementation on this run, in seconds: forward, backward, update, tree all-reduce.
 FORWARD, BACKWARD, UPDATE, TREE = 0.286717136, 0.779233111, 0.0011891949, 0.447145884

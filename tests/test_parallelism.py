@@ -12,7 +12,7 @@ import pytest
 from hand_built import cluster, convolution, inner_product, network, number, table
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.compute import Rates, update_time
+from paleo_opt.estimator.compute import part_times, update_time
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
@@ -223,12 +223,11 @@ def test_published_hybrid_parts(row: dict[str, str]) -> None:
     options = Options(model="paleo", ppp_comp=float(row["ppp_comp"]), ppp_comm=float(row["ppp_comm"]))
     layout = table("alexnet_v2_1gpu").layout("hybrid", workers)
     places, here = make_places((on,), ("fp32",), options), np.zeros(1, dtype=np.int64)
-    times = micro_batch_times(
-        layout,
-        np.array([float(row["per_worker_batch"])]),
-        Rates(places.rates.flops, places.rates.elements, places.rates.clock),
-        fetch_links(places, here, workers),
-    )
+    rates, batch = places.rates, np.array([float(row["per_worker_batch"])])
+    terms = (layout.replicated, layout.divided) if workers > 1 else (layout.replicated,)  # alone it splits nothing
+    parts = [part_times(each, rates, batch, auto=False, workspace_limit=0.0, pipelined=False) for each in terms]
+    links = fetch_links(places, here, workers)
+    times = micro_batch_times(layout, batch, parts[0], parts[1] if workers > 1 else None, links, rates.clock)
     forward, backward, parameters = (
         (times.forward, times.backward, layout.replicated_parameters)
         if replicated

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from paleo_opt.estimator.convergence import NORMAL_95, job_relative_error
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.search.problem import Choice, SearchProblem
 from paleo_opt.search.shifts import with_links, with_prices
 
@@ -38,17 +39,8 @@ def sensitivities(choice: Choice) -> list[Sensitivity]:
     to the target go to the ends of what holds them with 95% where they are not a fixed amount.
     """
     problem, strategy = choice.problem, choice.strategy
-    cluster, options = strategy.cluster, problem.options
-    share = options.device_ppp(cluster.device, strategy.precision)
-    shares = share * (1.0 - COMPUTE_CHANGE), min(1.0, share * (1.0 + COMPUTE_CHANGE))
-    found = [
-        Sensitivity(
-            "share of peak attained",
-            f"{shares[0]:.0%}",
-            f"{shares[1]:.0%}",
-            *(Choice(replace(problem, options=replace(options, ppp_comp=value)), strategy) for value in shares),
-        )
-    ]
+    cluster = strategy.cluster
+    found = [_share_of_peak(problem, strategy)]
     if strategy.gpus > 1:
         factors = 1.0 - LINK_CHANGE, 1.0 + LINK_CHANGE
         changed = (replace(strategy, cluster=with_links(cluster, factor)) for factor in factors)
@@ -78,6 +70,31 @@ def sensitivities(choice: Choice) -> list[Sensitivity]:
             )
         )
     return found
+
+
+def _share_of_peak(problem: SearchProblem, strategy: Strategy) -> Sensitivity:
+    """On the share of peak and of memory bandwidth that devices attain: one where given, or under PALEO."""
+    options, device, precision = problem.options, strategy.cluster.device, strategy.precision
+    factors = 1.0 - COMPUTE_CHANGE, 1.0 + COMPUTE_CHANGE
+    name = "share of peak attained"
+    if options.model == "paleo" or options.ppp_comp is not None:
+        shares = [min(1.0, options.device_ppp(device, precision) * factor) for factor in factors]
+        low, high = (Choice(replace(problem, options=replace(options, ppp_comp=value)), strategy) for value in shares)
+    else:
+        unit = device.unit(precision)
+        shares = [min(1.0, device.attained(unit).value * factor) for factor in factors]
+        low, high = (Choice(problem, _with_attained(strategy, (unit, "memory"), factor)) for factor in factors)
+    return Sensitivity(name, f"{shares[0]:.0%}", f"{shares[1]:.0%}", low, high)
+
+
+def _with_attained(strategy: Strategy, names: tuple[str, ...], factor: float) -> Strategy:
+    """``strategy`` on devices that attain ``factor`` times the share of some of `ATTAINABLE`, at most all of it."""
+    device = strategy.cluster.device
+    changed = {
+        name: replace(device.attained(name), value=min(1.0, device.attained(name).value * factor)) for name in names
+    }
+    device = replace(device, attainable={**device.attainable, **changed})
+    return replace(strategy, cluster=replace(strategy.cluster, device=device))
 
 
 def _with_samples(problem: SearchProblem, factor: float) -> SearchProblem:
