@@ -140,7 +140,7 @@ def _platform(platform: Platform) -> list[Entry]:
     ]
 
 
-def _constants(platform: Platform, room: int) -> list[str]:
+def _platform_constants(platform: Platform, room: int) -> list[str]:
     """Every constant, how well it is known and where it is from."""
     lines = [""]
     for name, meaning in CONSTANTS.items():
@@ -156,13 +156,13 @@ def _link(link: Link) -> list[Entry]:
             f"{quantities.format_bandwidth(link.bandwidth)} = {link.bandwidth * 8e-9:,.4g} Gb/s, each direction",
         ),
         ("latency", quantities.format_time(link.latency) if link.latency else "none"),
-        *_constants(link),
+        *_attained(link),
         ("source", link.source),
         ("file", link.file),
     ]
 
 
-def _constants(link: Link) -> list[Entry]:
+def _attained(link: Link) -> list[Entry]:
     """What it attains under the default model, and from where."""
     entries: list[Entry] = []
     for name, meaning in LINK_CONSTANTS.items():
@@ -238,7 +238,7 @@ _ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
 
 
 #: Below the entries.
-_TABLES: dict[str, Callable[[Any, int], list[str]]] = {"net": _by_type, "platform": _constants}
+_TABLES: dict[str, Callable[[Any, int], list[str]]] = {"net": _by_type, "platform": _platform_constants}
 
 
 def render(kind: str, spec: Any, room: int | None = None) -> str:
