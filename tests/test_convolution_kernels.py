@@ -109,7 +109,7 @@ def test_an_image_beyond_the_largest_transform_has_tiles_only() -> None:
 def test_groups_are_products_of_their_own() -> None:
     grouped = ConvolutionSizes((27, 27), 96, 256, (5, 5), (27, 27), padding=(2, 2), groups=2)
     for kernels in PASSES:
-        (product,) = kernels(grouped)["gemm"]
+        product = kernels(grouped)["gemm"][0]
         assert product.count == 2
         assert flops((product,)) == pytest.approx(2 * 25 * 96 * 256 / 2 * 27 * 27)
 
@@ -118,6 +118,12 @@ def test_parts_divide_the_filters() -> None:
     layer = convolution()
     whole, quarter = (convolution_kernels(layer, parts)[0]["gemm"] for parts in (1, 4))
     assert flops(quarter) == pytest.approx(flops(whole) / 4)
+
+
+def test_filter_gradients_add_up_parts_in_memory() -> None:
+    """Cleared, and two parts read, added and written: five elements for each of the filters', whatever the batch."""
+    _, parts = filter_gradient_kernels(SIZES)["gemm"]
+    assert (parts.count, at(parts.elements, 1), at(parts.elements, 64)) == (0, 5 * 9 * 64 * 128, 5 * 9 * 64 * 128)
 
 
 @given(
@@ -186,4 +192,4 @@ def test_published_convolutions() -> None:
     medians = {name: float(np.median(found)) for name, found in errors.items()}
     assert medians["forward"] <= 0.20
     assert medians["data_gradient"] <= 0.25
-    assert medians["filter_gradient"] <= 0.30
+    assert medians["filter_gradient"] <= 0.25

@@ -140,7 +140,10 @@ def _unrolled(layer: Layer, algorithm: str, kernels: tuple[Kernel, ...]) -> Kern
     channels = layer.outputs if layer.type == "Deconvolution" else layer.input_shapes[0][-1]
     pointwise = layer.kernel == (1, 1) and layer.strides == (1, 1)
     elements = 0.0 if pointwise else 2.0 * math.prod(layer.kernel) * channels * places
-    return tuple(LayerKernel(kernel, unrolled=max(elements, 1.0) if algorithm == "gemm" else 0.0) for kernel in kernels)
+    return tuple(
+        LayerKernel(kernel, unrolled=max(elements, 1.0) if algorithm == "gemm" and kernel.count else 0.0)
+        for kernel in kernels
+    )
 
 
 def _one(kernels: Kernels, common: Kernels = ()) -> LayerPass:
