@@ -346,10 +346,7 @@ def test_no_money_is_enough() -> None:
     error = caught.value
     assert error.binding == "cost_usd"
     assert error.nearest.cost_usd == pytest.approx(cheapest.cost_usd, rel=1e-12)
-    budget, least = (
-        budget_text("cost_usd", round(0.7 * cheapest.cost_usd, 6)),
-        budget_text("cost_usd", cheapest.cost_usd),
-    )
+    budget, least = (budget_text("cost_usd", dollars) for dollars in (0.7 * cheapest.cost_usd, cheapest.cost_usd))
     assert str(error).startswith(f"{budget} is not enough: the cheapest costs {least}")
     assert error.strategies == len(every_strategy())
     assert error.fitting == sum(k.fits for k in every_strategy())

@@ -99,10 +99,7 @@ def test_limits_are_said_with_what_is_beyond_them() -> None:
     assert "over budget: 4 GPUs (no node more) would save" in text
     assert "global batch above 300, the largest known to reach the target: " in plain(answer("16gpus"))
     # Room for a micro-batch of 8, but not for 32.
-    needed = [
-        number(estimate(TABLE, Strategy(FAST, 1, micro_batch, precision="fp32")).memory_bytes)
-        for micro_batch in (8, 32)
-    ]
+    needed = [number(estimate(TABLE, Strategy(FAST, 1, batch, precision="fp32")).memory_bytes) for batch in (8, 32)]
     small = replace(FAST, device=replace(FAST.device, memory=sum(needed) / 2))
     text = plain(answer("1gpu", on=[small], split="data"))
     assert re.search(r"does not fit: micro-batch 32 needs 1\.\d+ GB \(\S+ MB too many\), and would save", text)

@@ -156,13 +156,13 @@ def _link(link: Link) -> list[Entry]:
             f"{quantities.format_bandwidth(link.bandwidth)} = {link.bandwidth * 8e-9:,.4g} Gb/s, each direction",
         ),
         ("latency", quantities.format_time(link.latency) if link.latency else "none"),
-        *_attained(link),
+        *_link_constants(link),
         ("source", link.source),
         ("file", link.file),
     ]
 
 
-def _attained(link: Link) -> list[Entry]:
+def _link_constants(link: Link) -> list[Entry]:
     """What it attains under the default model, and from where."""
     entries: list[Entry] = []
     for name, meaning in LINK_CONSTANTS.items():
