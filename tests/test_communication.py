@@ -209,6 +209,9 @@ def test_many_groups_at_once_are_as_each_by_itself(asked: list[tuple[int, int, f
             for i in range(len(place))
         ]
         assert together == pytest.approx(alone, rel=1e-12)
+        routes = make_routes(connections, place, devices)
+        both = communication_time(operation, routes, np.stack([size, 2 * size]))
+        assert both[1] == pytest.approx(communication_time(operation, routes, 2 * size))
 
 
 # -- constants of links --------------------------------------------------------------------------------------

@@ -169,22 +169,26 @@ _TRAFFIC: dict[str, Callable[[Routes], Traffic]] = {
 
 
 def _time(traffic: Traffic, routes: Routes, size: Floats) -> Floats:
-    """Seconds of a traffic of ``size`` bytes. Shape (W,)."""
+    """Seconds of a traffic of ``size`` bytes, shape (..., W). Shape (..., W)."""
     rate, ramp = routes.rate, routes.ramp
+    without = np.zeros(routes.devices.shape)
     if traffic.switched is not None:
-        switched = traffic.switched
-        rate = np.where(switched, routes.switch_rate, rate)
+        rate = np.where(traffic.switched, routes.switch_rate, rate)
         # Reduced and multicast one after the other: two pipelines to fill.
-        ramp = np.where(switched, 2.0 * ramp, ramp)
-    sent = np.where(traffic.volume > 0, traffic.volume * size[:, None], 0.0) / rate
-    combine = np.sum if traffic.serial else np.max
-    large = combine(sent + np.where(traffic.volume > 0, ramp, 0.0), axis=1)
-    small = combine(sent / routes.low_latency, axis=1)
-    if traffic.switched is not None:
-        small = np.where(traffic.switched.any(axis=1), np.inf, small)  # switches have no protocol for small messages
+        ramp = np.where(traffic.switched, 2.0 * ramp, ramp)
+        # Switches have no protocol for small messages.
+        without[traffic.switched.any(axis=1)] = np.inf
+    seconds = traffic.volume / rate
+    flagged = seconds / routes.low_latency
+    filling = np.where(traffic.volume > 0, ramp, 0.0)
+    combine = np.add if traffic.serial else np.maximum
+    small, large = np.broadcast_to(without, size.shape), np.zeros(size.shape)
+    # Level by level: a reduction over so short an axis would take numpy several times as long.
+    for level in range(seconds.shape[1]):
+        small = combine(small, size * flagged[:, level])
+        large = combine(large, size * seconds[:, level] + filling[:, level])
     steps = (traffic.steps * routes.step).sum(axis=1)
-    copied = traffic.own * size * routes.copy
-    time: Floats = routes.startup + steps + copied + np.minimum(small, large)
+    time: Floats = routes.startup + steps + size * (traffic.own * routes.copy) + np.minimum(small, large)
     return np.where((routes.devices > 1) & (size > 0), time, 0.0)
 
 
@@ -196,19 +200,24 @@ def communication_time(operation: str, routes: Routes, size: Floats | float) -> 
         routes: Of W groups (`connections.make_routes`).
         size: Bytes: of the message that every device has whole before or after (all-reduce, broadcast, reduce-scatter,
             all-gather), that a device sends in all, its own part included (all-to-all), or that one sends
-            (point-to-point). A scalar or shape (W,).
+            (point-to-point). A scalar, shape (W,), or (..., W) for several messages of each.
 
     Returns:
-        Shape (W,).
+        Shape (..., W).
 
     Raises:
         KeyError: no such operation.
     """
-    sizes = np.broadcast_to(np.asarray(size, dtype=float), routes.devices.shape)
+    sizes = _sizes(routes, size)
     if operation == AUTO:
         times: Floats = np.min([time for _, time in _choices(routes, sizes)], axis=0)
         return times
     return _time(_TRAFFIC[operation](routes), routes, sizes)
+
+
+def _sizes(routes: Routes, size: Floats | float) -> Floats:
+    sizes = np.asarray(size, dtype=float)
+    return np.broadcast_to(sizes, np.broadcast_shapes(sizes.shape, routes.devices.shape))
 
 
 def _choices(routes: Routes, sizes: Floats) -> list[tuple[str, Floats]]:
@@ -225,8 +234,7 @@ def _choices(routes: Routes, sizes: Floats) -> list[tuple[str, Floats]]:
 
 def chosen(routes: Routes, size: Floats | float) -> list[str]:
     """The all-reduce that ``auto`` stands for, by group. Arguments as in `communication_time`."""
-    sizes = np.broadcast_to(np.asarray(size, dtype=float), routes.devices.shape)
-    choices = _choices(routes, sizes)
+    choices = _choices(routes, np.broadcast_to(np.asarray(size, dtype=float), routes.devices.shape))
     best = np.argmin([time for _, time in choices], axis=0)
     return [choices[index][0] for index in best]
 
@@ -237,10 +245,10 @@ def all_reduce_time(collectives: Sequence[str], routes: Routes, size: Floats | f
     Args:
         collectives: Out of `COLLECTIVES`, or ``auto``; C of them.
         routes: Of W groups.
-        size: Bytes of the message, scalar or shape (W,).
+        size: Bytes of the message, a scalar, shape (W,) or (..., W).
 
     Returns:
-        Shape (C, W).
+        Shape (C, ..., W).
     """
     assert all(name in (*COLLECTIVES, AUTO) for name in collectives)
     return np.stack([communication_time(name, routes, size) for name in collectives])
