@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paleo_opt.calibration.calibrate import Calibration, calibrate
     from paleo_opt.errors import InfeasibleError, PaleoOptError, Problem, SpecError
     from paleo_opt.estimator.breakdown import layer_breakdown
     from paleo_opt.estimator.configuration import configure
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Calibration": "calibration.calibrate",
     "Cluster": "hardware.cluster",
     "CostTable": "estimator.cost_table",
     "Device": "hardware.device",
@@ -55,6 +57,7 @@ _MODULES = {
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
     "Validation": "validation.validate",
+    "calibrate": "calibration.calibrate",
     "compile_network": "estimator.cost_table",
     "configure": "estimator.configuration",
     "estimate": "estimator.estimate",
@@ -74,6 +77,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Calibration",
     "Cluster",
     "CostTable",
     "Device",
@@ -89,6 +93,7 @@ __all__ = [
     "Strategies",
     "Strategy",
     "Validation",
+    "calibrate",
     "compile_network",
     "configure",
     "estimate",

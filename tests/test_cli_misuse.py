@@ -14,7 +14,19 @@ from paleo_opt.cli.main import build_parser
 from paleo_opt.cli.question import MOST_ALTERNATIVES, MOST_SEED, MOST_TRIALS
 
 ESTIMATE = ("estimate", "resnet50", "--on", "p4d.24xlarge")
-COMMANDS = ("recommend", "pareto", "estimate", "scaling", "plan", "validate", "rerun", "list", "show")
+COMMANDS = (
+    "recommend",
+    "pareto",
+    "estimate",
+    "scaling",
+    "plan",
+    "validate",
+    "calibrate",
+    "measure",
+    "rerun",
+    "list",
+    "show",
+)
 
 
 @pytest.fixture

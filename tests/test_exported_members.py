@@ -11,6 +11,7 @@ import pytest
 import paleo_opt
 
 PUBLIC = {
+    "Calibration", "calibrate",
     "Cluster", "CostTable", "Device", "Estimates", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
     "Scaling", "SearchSpace", "SpecError", "Strategies", "Strategy", "compile_network", "configure", "estimate",
     "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform", "load_space",

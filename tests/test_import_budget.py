@@ -45,9 +45,11 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
     assert not HEAVY & found
     assert {name for name in found if name.startswith("paleo_opt.")} == {
         "paleo_opt.cli",
+        "paleo_opt.cli.calibrate",
         "paleo_opt.cli.estimate",
         "paleo_opt.cli.list",
         "paleo_opt.cli.main",
+        "paleo_opt.cli.measure",
         "paleo_opt.cli.operations",
         "paleo_opt.cli.options",
         "paleo_opt.cli.out",

@@ -5,8 +5,9 @@ With parameters θ = ln(constant), predicted times p(θ) and measured m of rows 
     Σ w ρ((ln p(θ) - ln m)² / σ²) + Σ ((θ - θ0) / d)²,    ρ(z) = 2 (√(1 + z) - 1),
 
 θ0 and d being each prior's value and deviation, and σ the scatter of the rows about the model: 1.4826 times the median
-absolute residual, found by fitting twice. The covariance is that of the linearized problem at the minimum, (JᵀJ)⁻¹ over
-rows and priors together; the bootstrap draws the rows anew, with replacement, and checks it.
+absolute residual of the row's class, as the model meets some operations better than others. It is found by fitting
+more than once; classes of few rows lean on the scatter of all. The covariance is that of the linearized problem at the
+minimum, (JᵀJ)⁻¹ over rows and priors together; the bootstrap draws the rows anew, with replacement, and checks it.
 
 Reference: Triggs et al.: Bundle Adjustment, a Modern Synthesis, 2000 (robust weights, Gauss-Newton covariance).
 """
@@ -24,8 +25,11 @@ from paleo_opt.hardware.constant import Constant
 Floats = NDArray[np.float64]
 #: The least scatter that is believed: of a table that the model meets exactly, the next will be off by more.
 LEAST_SCATTER = 0.02
+_LEANING = 4.0
 #: A deviation that rows shrank by less than this share says that they do not tell the constant.
 _SHRUNK = 0.7
+#: Steps to the minimum; far more than it takes.
+_MOST_STEPS = 50
 #: Constants whose errors are correlated more than this are told only together.
 CORRELATED = 0.95
 
@@ -79,7 +83,7 @@ class Fit:
     Attributes:
         fitted: In the order of the parameters.
         correlation: Of their logarithms. Shape (parameters, parameters).
-        scatter: σ: of the rows about the model, as ln.
+        scatter: Of all rows about the model: 1.4826 times the median of abs(ln(predicted / measured)).
         before: ln(predicted / measured) at the priors. Shape (rows,).
         after: At the minimum. Shape (rows,).
     """
@@ -94,7 +98,7 @@ class Fit:
 def fit(
     residuals: Callable[[Floats], Floats],
     parameters: Sequence[Parameter],
-    weights: Floats | None = None,
+    classes: Sequence[str] | None = None,
     bootstrap: int = 0,
     seed: int = 0,
 ) -> Fit:
@@ -103,22 +107,23 @@ def fit(
     Args:
         residuals: From the parameters' values to ln(predicted / measured) of each row. (parameters,) to (rows,).
         parameters: What to fit; at least one.
-        weights: How much each row counts; all alike where None. Shape (rows,).
+        classes: Of each row: those of one class scatter alike; all of one where None.
         bootstrap: How often to draw the rows anew; 0 for not at all.
         seed: Of the bootstrap.
     """
     theta0 = np.log([parameter.prior.value for parameter in parameters])
     before = residuals(np.exp(theta0))
-    weights = np.ones(before.size) if weights is None else weights
-    scatter = max(_scatter(before, weights), LEAST_SCATTER)
-    # σ and θ depend on each other; from the priors' scatter, two rounds settle it.
+    classes = [""] * before.size if classes is None else classes
+    weights = np.ones(before.size)
+    scatter = _scatters(before, classes)
+    # σ and θ depend on each other; two rounds settle it.
     theta = theta0
     for _ in range(2):
         theta = _minimum(residuals, parameters, theta, weights, scatter)
-        scatter = max(_scatter(residuals(np.exp(theta)), weights), LEAST_SCATTER)
+        scatter = _scatters(residuals(np.exp(theta)), classes)
     theta = _minimum(residuals, parameters, theta, weights, scatter)
     after = residuals(np.exp(theta))
-    covariance = _covariance(_jacobian(residuals, theta), after, weights, scatter, parameters)
+    covariance = _covariance(_jacobian(residuals, theta), after, scatter, parameters)
     deviation = np.sqrt(np.diag(covariance))
     drawn = _bootstrap(residuals, parameters, theta, weights, scatter, bootstrap, seed) if bootstrap else None
     correlation = covariance / np.outer(deviation, deviation)
@@ -134,15 +139,27 @@ def fit(
                 _verdict(index, parameters, theta, deviation, correlation),
             )
         )
-    return Fit(tuple(fitted), correlation, scatter, before, after)
+    return Fit(tuple(fitted), correlation, _scatter(after), before, after)
 
 
-def _scatter(errors: Floats, weights: Floats) -> float:
-    """A robust standard deviation about 0: 1.4826 times the weighted median of the absolute errors."""
-    order = np.argsort(np.abs(errors))
-    cumulative = np.cumsum(weights[order])
-    middle = order[np.searchsorted(cumulative, cumulative[-1] / 2.0)]
-    return 1.4826 * float(abs(errors[middle]))
+def _scatter(errors: Floats) -> float:
+    """A robust standard deviation about 0."""
+    return 1.4826 * float(np.median(np.abs(errors)))
+
+
+def _scatters(errors: Floats, classes: Sequence[str]) -> Floats:
+    """Of each row the scatter of its class, at least `LEAST_SCATTER`. Shape (rows,).
+
+    A class's variance counts as its rows, that of all rows as `_LEANING` more.
+    """
+    of_all = _scatter(errors)
+    names = np.array(classes)
+    found = np.empty(errors.size)
+    for name in dict.fromkeys(classes):
+        rows = names == name
+        own, count = _scatter(errors[rows]), int(rows.sum())
+        found[rows] = np.sqrt((count * own**2 + _LEANING * of_all**2) / (count + _LEANING))
+    return np.maximum(found, LEAST_SCATTER)
 
 
 def _minimum(
@@ -150,7 +167,7 @@ def _minimum(
     parameters: Sequence[Parameter],
     start: Floats,
     weights: Floats,
-    scatter: float,
+    scatter: Floats,
 ) -> Floats:
     """θ at the minimum, from ``start``."""
     from scipy.optimize import least_squares
@@ -174,8 +191,12 @@ def _minimum(
         return rho
 
     inside = np.clip(start, low + 1e-6, high - 1e-6)
-    found: Floats = least_squares(both, inside, bounds=(low, high), loss=loss, diff_step=1e-4, x_scale=width).x
-    return found
+    found = least_squares(
+        both, inside, bounds=(low, high), loss=loss, diff_step=1e-4, x_scale=width, xtol=1e-5, ftol=1e-6,
+        max_nfev=_MOST_STEPS,
+    )  # fmt: skip
+    theta: Floats = found.x
+    return theta
 
 
 def _jacobian(residuals: Callable[[Floats], Floats], theta: Floats) -> Floats:
@@ -189,15 +210,13 @@ def _jacobian(residuals: Callable[[Floats], Floats], theta: Floats) -> Floats:
     return np.array(columns).T.reshape(-1, theta.size)
 
 
-def _covariance(
-    jacobian: Floats, errors: Floats, weights: Floats, scatter: float, parameters: Sequence[Parameter]
-) -> Floats:
-    """(JᵀWJ / σ² + P)⁻¹ with the robust weights W and the priors' P, scaled by the rows' χ² where that is above 1."""
+def _covariance(jacobian: Floats, errors: Floats, scatter: Floats, parameters: Sequence[Parameter]) -> Floats:
+    """(JᵀWJ + P)⁻¹ with the robust weights W and the priors' P, W scaled by the rows' χ² where that is above 1."""
     z = (errors / scatter) ** 2
-    robust: Floats = weights / np.sqrt(1.0 + z)
+    robust: Floats = 1.0 / np.sqrt(1.0 + z)
     priors = np.diag([parameter.prior.deviation**-2 for parameter in parameters])
-    excess = max(1.0, float((robust * z).sum() / max(weights.sum() - len(parameters), 1.0)))
-    information = (jacobian.T * robust) @ jacobian / (scatter**2 * excess)
+    excess = max(1.0, float((robust * z).sum() / max(z.size - len(parameters), 1)))
+    information = (jacobian.T * (robust / scatter**2)) @ jacobian / excess
     return np.asarray(np.linalg.inv(information + priors), dtype=np.float64)
 
 
@@ -206,7 +225,7 @@ def _bootstrap(
     parameters: Sequence[Parameter],
     theta: Floats,
     weights: Floats,
-    scatter: float,
+    scatter: Floats,
     times: int,
     seed: int,
 ) -> Floats:

@@ -14,10 +14,23 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from paleo_opt import __version__
-from paleo_opt.cli import estimate, list, options, pareto, plan, recommend, rerun, scaling, show, validate
+from paleo_opt.cli import (
+    calibrate,
+    estimate,
+    list,
+    measure,
+    options,
+    pareto,
+    plan,
+    recommend,
+    rerun,
+    scaling,
+    show,
+    validate,
+)
 
 PROGRAM = "paleo-opt"
-COMMANDS = (recommend, pareto, estimate, scaling, plan, validate, rerun, list, show)
+COMMANDS = (recommend, pareto, estimate, scaling, plan, validate, calibrate, measure, rerun, list, show)
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")

@@ -64,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write and say what was written. Raises `SpecError`."""
     from paleo_opt.errors import SpecError
     from paleo_opt.measuring.measure import Request, check, measure, precisions_of, time_bound
-    from paleo_opt.measuring.tables import check_out, files_of, write_files
+    from paleo_opt.measuring.tables import files_of
     from paleo_opt.network.load import load_network
+    from paleo_opt.report.files import check_out, write_files
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.measurement import measurement_json, render, show_progress
     from paleo_opt.report.terminal import emit

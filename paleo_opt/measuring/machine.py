@@ -7,17 +7,12 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from paleo_opt.errors import SpecError
-from paleo_opt.measuring.timing import time_call
 
 CPUINFO = Path("/proc/cpuinfo")
 _FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
-#: Bytes of the three arrays whose sum is timed.
-_STREAMS = (12_000_000, 48_000_000, 192_000_000)
 
 
 @dataclass(frozen=True)
@@ -90,14 +85,3 @@ def read_cpu(cpuinfo: Path = CPUINFO) -> Cpu:
         instructions=instructions,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
-
-
-def stream_bandwidth(torch: Any, limit_s: float) -> float:
-    """Bytes/s of adding two large arrays into a third, the fastest of several sizes."""
-    rates = []
-    for size in _STREAMS:
-        a, b = torch.ones(size // 12), torch.ones(size // 12)
-        out = torch.empty_like(a)
-        call = partial(torch.add, a, b, out=out)
-        rates.append(size / time_call(call, lambda: None, limit_s).seconds)
-    return max(rates)

@@ -13,10 +13,10 @@ from paleo_opt.calibration.micro_table import MicroRow
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.measuring import grid
 from paleo_opt.measuring.collectives import time_collectives
-from paleo_opt.measuring.machine import Cpu, read_cpu, stream_bandwidth
-from paleo_opt.measuring.operations import call_of
+from paleo_opt.measuring.machine import Cpu, read_cpu
+from paleo_opt.measuring.operations import stream_rows, time_operations, time_operations_at_once
 from paleo_opt.measuring.steps import StepTimes, optimizer_of, time_step, time_step_together
-from paleo_opt.measuring.timing import Timing, time_call
+from paleo_opt.measuring.timing import Timing
 from paleo_opt.measuring.torch_extra import require_torch, software
 from paleo_opt.measuring.torch_network import check_supported
 from paleo_opt.network.graph import Network
@@ -39,7 +39,8 @@ class Request:
 
     Attributes:
         device_name: Of the device in the tables; chosen where empty.
-        processes: That work together in collectives and in steps.
+        processes: That work together in collectives and in steps. Those of a CPU share its memory, caches and perhaps
+            units, so that its operations are timed in all of them at once: a device is one of so many parts.
         threads: Of each process on a CPU: the cores that make up one device.
         quick: A few operations, briefly, to see that it works.
         only: Out of `PARTS`.
@@ -168,10 +169,11 @@ def precisions_of(torch: Any, kind: str) -> tuple[str, ...]:
     return ("fp32", "tf32", "fp16", "bf16") if major >= 8 else ("fp32", "fp16") if major >= 6 else ("fp32",)
 
 
-def device_name(torch: Any, kind: str, threads: int) -> str:
+def device_name(torch: Any, kind: str, request: Request) -> str:
     """The name of the device at hand: the catalog's where it has it."""
     if kind == "cpu":
-        return f"{_slug(read_cpu().model)}-{threads}-core"
+        shared = f"-of-{request.processes}" if request.processes > 1 else ""
+        return f"{_slug(read_cpu().model)}-{request.threads}-core{shared}"
     slug = _slug(str(torch.cuda.get_device_name())).removeprefix("nvidia-").removeprefix("tesla-")
     known = catalog.names("device")
     return next((name for name in (slug, slug.removesuffix("-hbm3")) if name in known), slug)
@@ -196,17 +198,19 @@ def measure(request: Request, progress: Progress = _nothing) -> Measured:
         torch.set_num_threads(request.threads)
     precisions = precisions_of(torch, kind)
     limit = _QUICK_LIMIT_S if request.quick else _LIMIT_S
-    name = request.device_name or device_name(torch, kind, request.threads)
+    name = request.device_name or device_name(torch, kind, request)
     what = software(torch, kind)
     source = f"paleo-opt {__version__} measure, {time.strftime('%Y-%m-%d')}"
     threads = request.threads if kind == "cpu" else 0
-    finish: Callable[[], object] = torch.cuda.synchronize if kind == "cuda" else lambda: None
     rows = designed(request, kind, precisions)
     total = len(rows) + (request.network is not None)
     found: list[MicroRow] = []
     left_out: list[str] = []
 
-    def note(row: MicroRow, timing: Timing, link: str = "") -> None:
+    def note(row: MicroRow, timing: Timing | str | None, link: str = "") -> None:
+        if not isinstance(timing, Timing):
+            left_out.append(f"{row.id}: {timing or 'the library has none'}")
+            return
         found.append(
             replace(
                 row, device=name, software=what, threads=threads, repeats=timing.repeats, time_s=timing.seconds,
@@ -214,23 +218,29 @@ def measure(request: Request, progress: Progress = _nothing) -> Measured:
             )
         )  # fmt: skip
 
-    for row in rows:
-        if row.operation == "collective":
-            continue
-        progress(len(found) + len(left_out), total, row.id)
-        try:
-            note(row, time_call(call_of(torch, row, kind), finish, limit))
-        except (RuntimeError, NotImplementedError) as error:  # out of memory, or a precision without this operation
-            left_out.append(f"{row.id}: {str(error).splitlines()[0]}")
+    def told(row: MicroRow) -> None:
+        progress(single.index(row), total, row.id)
+
+    streams = stream_rows() if kind == "cpu" else []
+    single = [row for row in rows if row.operation != "collective"] + streams
+    if kind == "cpu" and request.processes > 1:
+        progress(0, total, f"{len(single)} operations in {request.processes} processes at once")
+        timings = time_operations_at_once(single, request.processes, request.threads, limit)
+    else:
+        timings = time_operations(torch, single, kind, limit, told)
+    rates = []
+    for row, timing in zip(single, timings, strict=True):
+        if row.operation != "stream":
+            note(row, timing)
+        elif isinstance(timing, Timing):
+            rates.append(row.bytes / timing.seconds)
     together = [row for row in rows if row.operation == "collective"]
     if together:
-        progress(len(found) + len(left_out), total, "collectives")
-        for row, timing in zip(together, time_collectives(together, threads or 1, kind, limit), strict=True):
-            if timing is None:
-                left_out.append(f"{row.id}: the library has no {row.collective}")
-            else:
-                note(row, timing, f"{name}-loopback" if kind == "cpu" else "")
-    progress(total - (request.network is not None), total, "steps")
+        progress(len(single), total, "collectives")
+        link = f"{name}-loopback" if kind == "cpu" else ""
+        for row, timed in zip(together, time_collectives(together, threads or 1, kind, limit), strict=True):
+            note(row, timed, link)
+    progress(len(single) + len(together), total, "steps")
     steps = _steps(torch, request, kind) if request.network is not None and "network" in request.only else ()
     return Measured(
         device=name,
@@ -238,7 +248,7 @@ def measure(request: Request, progress: Progress = _nothing) -> Measured:
         rows=tuple(found),
         steps=steps,
         cpu=read_cpu() if kind == "cpu" else None,
-        bandwidth=stream_bandwidth(torch, limit) if kind == "cpu" else None,
+        bandwidth=max(rates, default=None),
         processes=request.processes,
         threads=request.threads,
         source=source,
@@ -259,7 +269,9 @@ def _steps(torch: Any, request: Request, kind: str) -> tuple[StepRow, ...]:
             if timing is not None
         ]
 
-    rows = rows_of(time_step(torch, request.network, batch, kind, limit), 1)
+    rows: list[StepRow] = []
+    if request.processes == 1 or kind == "cuda":  # one process of a CPU by itself would be another device
+        rows += rows_of(time_step(torch, request.network, batch, kind, limit), 1)
     if request.processes > 1:
         shared = time_step_together(request.network, batch, request.processes, request.threads, kind, limit)
         rows += rows_of(shared, request.processes)

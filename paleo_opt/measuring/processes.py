@@ -112,24 +112,31 @@ def agreed_timing(torch: Any, call: Callable[[], object], finish: Callable[[], o
     """
     import torch.distributed as dist
 
-    from paleo_opt.measuring.timing import settled
+    from paleo_opt.measuring.timing import LEAST_SAMPLES, calls_of_run, settled
 
     end = time.perf_counter() + limit_s
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    call()
-    finish()
+
+    def run(times: int) -> float:
+        dist.barrier()
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
+        finish()
+        took = torch.tensor([(time.perf_counter() - start) / times], dtype=torch.float64, device=device)
+        dist.all_reduce(took, op=dist.ReduceOp.MAX)
+        return float(took)
+
+    run(1)  # allocates, loads libraries, chooses algorithms
+    # Times are the slowest process's, so that all count alike.
+    times = calls_of_run(run(1))
     samples: list[float] = []
     more = torch.ones(1, device=device)
     while True:
-        dist.barrier()
-        start = time.perf_counter()
-        call()
-        finish()
-        took = torch.tensor([time.perf_counter() - start], dtype=torch.float64, device=device)
-        dist.all_reduce(took, op=dist.ReduceOp.MAX)
-        samples.append(float(took))
+        samples.append(run(times))
         # The first decides for all, or some would wait for the others forever.
-        more.fill_(float(not settled(samples) and time.perf_counter() < end))
+        goes_on = time.perf_counter() < end or len(samples) < LEAST_SAMPLES
+        more.fill_(float(goes_on and not settled(samples)))
         dist.broadcast(more, 0)
         if not float(more):
             return samples

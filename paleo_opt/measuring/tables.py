@@ -8,13 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from paleo_opt.calibration.micro_table import MicroRow, micro_table_text
-from paleo_opt.errors import SpecError
 from paleo_opt.measuring.measure import Measured
-from paleo_opt.report.files import write_whole
 from paleo_opt.validation.measured_table import COLUMNS
 
 #: Of one message over the loopback where no collective was measured [s].
@@ -39,34 +36,6 @@ def files_of(measured: Measured, folder: str) -> dict[str, str]:
 def cluster_name(measured: Measured) -> str:
     """Of the cluster of all processes."""
     return f"{measured.device}-x{measured.processes}"
-
-
-def check_out(folder: str) -> None:
-    """Refuse, before anything is measured, a folder that cannot be written to.
-
-    Raises:
-        SpecError: it is a file, or its own folder is missing.
-    """
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise SpecError(f"--out: {folder} is a file; expected a folder")
-    if not path.exists() and not path.parent.is_dir():
-        raise SpecError(f"--out: there is no folder {str(path.parent)!r} to make {path.name} in")
-
-
-def write_files(files: Mapping[str, str], folder: str) -> None:
-    """Write the files, each whole or not at all.
-
-    Raises:
-        SpecError: one cannot be written.
-    """
-    try:
-        for name in files:
-            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"--out: {folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
-    for name, text in files.items():
-        write_whole("--out", str(Path(folder) / name), text)
 
 
 def _steps(measured: Measured, folder: str) -> str:
@@ -131,9 +100,10 @@ def _device(measured: Measured) -> str:
         for precision, each in cpu.flops_per_cycle.items()
     )
     cores = f"{measured.threads} core{'s' if measured.threads > 1 else ''}"
+    shared = f"one of {measured.processes} processes at once" if measured.processes > 1 else "by itself"
     return f"""\
 name: {measured.device}
-description: "{cores} of {cpu.model}, as one of {measured.processes} device(s)"
+description: "{cores} of {cpu.model}, {shared}"
 peak: {{{peaks}}}
 memory: {cpu.memory / measured.processes / 1e9:.3g}GB
 memory_bandwidth: {bandwidth / 1e9:.4g}GB/s
@@ -146,23 +116,32 @@ Memory bandwidth: measured, the sum of two arrays into a third, the fastest of 1
 
 
 def _link(measured: Measured) -> str:
-    assert measured.bandwidth is not None
     smallest = min(
         (row for row in measured.rows if row.collective == "all_reduce"), key=lambda row: row.bytes, default=None
     )
     if smallest is None:
-        latency, said = _ASSUMED_LATENCY, "latency: assumed"
+        assert measured.bandwidth is not None
+        latency, bandwidth = _ASSUMED_LATENCY, measured.bandwidth / 2.0
+        said = "Assumed: half of what the memory moves, as every byte is read and written, and the latency"
     else:
         # 2 (K - 1) messages of a ring.
         latency = smallest.time_s / (2.0 * (smallest.gpus - 1))
-        said = f"latency: all-reduce of {smallest.bytes} bytes over its messages"
+        bandwidth = max(_bus_rate(row) for row in measured.rows if row.operation == "collective")
+        said = f"Bandwidth: of the fastest collective; latency: all-reduce of {smallest.bytes} bytes over its messages"
     return f"""\
 name: {measured.device}-loopback
 description: Loopback between {measured.processes} processes of one machine
-bandwidth: {measured.bandwidth / 2e9:.4g}GB/s
+bandwidth: {bandwidth / 1e9:.4g}GB/s
 latency: {latency * 1e6:.3g}us
-source: "{measured.source}. Bandwidth: half of what the memory moves, as every byte is read and written; {said}"
+source: "{measured.source}. {said}"
 """
+
+
+def _bus_rate(row: MicroRow) -> float:
+    """Bytes/s that each process sends in a collective, as a ring would."""
+    share = (row.gpus - 1.0) / row.gpus
+    passes = {"all_reduce": 2.0 * share, "broadcast": 1.0}.get(row.collective, share)
+    return passes * row.bytes / row.time_s
 
 
 def _cluster(measured: Measured) -> str:

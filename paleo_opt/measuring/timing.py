@@ -10,9 +10,10 @@ from statistics import median
 #: Relative standard error of the median at which a measurement ends.
 ENOUGH = 0.01
 #: One timed run lasts at least this long; shorter calls are repeated within it.
-_LEAST_RUN_S = 2e-4
+_LEAST_RUN_S = 5e-4
 _FEWEST, _MOST = 7, 200
-_LEAST_SAMPLES = 3
+#: Timed however long they take.
+LEAST_SAMPLES = 3
 #: The median absolute deviation times this is a normal's standard deviation.
 MAD_TO_DEVIATION = 1.4826
 
@@ -47,13 +48,18 @@ def settled(samples: list[float]) -> bool:
     return 1.2533 * found.spread / len(samples) ** 0.5 <= ENOUGH or len(samples) >= _MOST
 
 
+def calls_of_run(seconds: float) -> int:
+    """Calls of one timed run, where one takes so long."""
+    return max(1, round(_LEAST_RUN_S / max(seconds, 1e-9)))
+
+
 def time_call(call: Callable[[], object], finish: Callable[[], object], limit_s: float) -> Timing:
     """Time ``call``.
 
     Args:
         call: What to time.
         finish: Waits until all of it is done (a GPU's kernels run on after the call).
-        limit_s: Seconds this may take, warm-up included; `_LEAST_SAMPLES` runs are timed even so.
+        limit_s: Seconds this may take, warm-up included; `LEAST_SAMPLES` runs come first.
     """
     end = time.perf_counter() + limit_s
 
@@ -65,8 +71,8 @@ def time_call(call: Callable[[], object], finish: Callable[[], object], limit_s:
         return (time.perf_counter() - start) / times
 
     run(1)  # allocates, loads libraries, chooses algorithms
-    inner = max(1, round(_LEAST_RUN_S / max(run(1), 1e-9)))
+    inner = calls_of_run(run(1))
     samples = [run(inner)]
-    while (time.perf_counter() < end or len(samples) < _LEAST_SAMPLES) and not settled(samples):
+    while (time.perf_counter() < end or len(samples) < LEAST_SAMPLES) and not settled(samples):
         samples.append(run(inner))
     return timing_of(samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from paleo_opt.errors import SpecError
@@ -44,3 +45,31 @@ def write_whole(option: str, path: str, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise SpecError(f"{option}: {path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def check_out(folder: str) -> None:
+    """Refuse, before anything is computed for it, a folder that files cannot be written to.
+
+    Raises:
+        SpecError: it is a file, or its own folder is missing.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise SpecError(f"--out: {folder} is a file; expected a folder")
+    if not path.exists() and not path.parent.is_dir():
+        raise SpecError(f"--out: there is no folder {str(path.parent)!r} to make {path.name} in")
+
+
+def write_files(files: Mapping[str, str], folder: str) -> None:
+    """Write the files, each whole or not at all.
+
+    Raises:
+        SpecError: one cannot be written.
+    """
+    try:
+        for name in files:
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"--out: {folder} cannot be written: {(error.strerror or str(error)).lower()}") from None
+    for name, text in files.items():
+        write_whole("--out", str(Path(folder) / name), text)
