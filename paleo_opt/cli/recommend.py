@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from paleo_opt.cli import options, out, question
+from paleo_opt.cli import options, out, question, values
+
+MOST_DRAWS = 100_000
 
 _DESCRIPTION = """\
 The configuration that trains NET fastest (or, where the only budget is time,
@@ -37,6 +39,10 @@ def add_parser(commands: Any) -> None:
         top="alternatives shown",
     )
     question.add_search(parser, trials="trials of the Optuna study (default: as many as pay)")
+    parser.add_argument(
+        "--draws", type=values.whole(MOST_DRAWS, 0), default=500, metavar="N",
+        help="of the model's constants, to see how often the answer holds (default: 500; 0: none)",
+    )  # fmt: skip
     out.add_out(parser)
     parser.set_defaults(run=run)
 
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
-    asked = question.question_of(args)
+    asked = question.question_of(args) | {"draws": args.draws}
     with SweepProgress() as progress:
         asked["progress"] = progress
         if args.out is None:

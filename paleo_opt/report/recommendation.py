@@ -35,7 +35,7 @@ def render(answer: Recommendation, room: int | None = None) -> str:
     where = terminal.joined(strategy_parts(recommended.strategy), room, "  ")
     lines = [terminal.ends(first, dim(_prices(answer)), room), *others, bold("→" + where[0][1:]), *map(bold, where[1:])]
     lines += terminal.joined(_figures(recommended), room, "  ", "   ")
-    for sentence in [answer.message, *_limits(answer)]:
+    for sentence in [answer.message, *_holds(answer), *_limits(answer)]:
         lines += _sentence(sentence, room)
     lines += _table(answer, room)
     for sentence in [*_front(answer), *(_step(answer, step) for step in answer.steps)]:
@@ -88,6 +88,26 @@ def _of(used: float, capacity: float) -> str:
     first, last = format_memory(used), format_memory(capacity)
     number, unit = first.split(" ")
     return f"{number} of {last}" if last.endswith(f" {unit}") else f"{first} of {last}"
+
+
+def _holds(answer: Recommendation) -> list[str]:
+    """How often it stays the best when the constants are drawn from their uncertainty."""
+    found = answer.robustness
+    if found is None:
+        return []
+    text = (
+        f"holds in {percent(found.best_share)} of {format_count(found.draws)} draws of the constants "
+        f"(within 5% of the best in {percent(found.close_share)})"
+    )
+    if found.over_budget_share >= 0.005:
+        text += f"; over budget in {percent(found.over_budget_share)}"
+    if found.otherwise:
+        others = ", ".join(
+            f"{format_count(choice.strategy.nodes)} × {choice.strategy.cluster.name}, {_split(choice)} ({percent(share)})"
+            for choice, share in found.otherwise[:2]
+        )
+        text += f"; else {others}"
+    return [text]
 
 
 def _limits(answer: Recommendation) -> list[str]:

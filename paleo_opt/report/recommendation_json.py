@@ -11,6 +11,7 @@ from paleo_opt.search.budgets import FIGURES
 from paleo_opt.search.infeasible import NothingFeasibleError
 from paleo_opt.search.problem import Choice, SearchProblem
 from paleo_opt.search.recommend import Recommendation
+from paleo_opt.search.robustness import Robustness
 
 
 def choice_json(choice: Choice) -> dict[str, Any]:
@@ -60,8 +61,21 @@ def recommendation_json(answer: Recommendation) -> dict[str, Any]:
             for step in answer.steps
         ],
         "other_collectives": [{"collective": name, "slower": slower} for name, slower in answer.collectives.items()],
+        "robustness": None if answer.robustness is None else robustness_json(answer.robustness),
         "message": answer.message,
         "inputs": inputs_json(answer.problem),
+    }
+
+
+def robustness_json(found: Robustness) -> dict[str, Any]:
+    """How often the recommended holds when the constants are drawn."""
+    return {
+        "draws": found.draws,
+        "candidates": found.candidates,
+        "best_share": found.best_share,
+        "within_5_percent_share": found.close_share,
+        "over_budget_share": found.over_budget_share,
+        "otherwise": [{"strategy": choice.strategy.to_json(), "share": share} for choice, share in found.otherwise],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from paleo_opt.search.infeasible import check_not_empty, nothing_feasible
 from paleo_opt.search.optuna_search import NO_SEARCH, TRIALS, SearchSummary, search
 from paleo_opt.search.pareto import knee, pareto_front
 from paleo_opt.search.problem import MOST_SWEPT, Choice, Fixed, SearchProblem, count_strategies, load_problem
+from paleo_opt.search.robustness import DRAWS, Robustness, competitors, robustness
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
 
@@ -68,6 +69,7 @@ class Recommendation:
         search: What the study did.
         steps: What one step beyond each binding limit would buy.
         collectives: By how much the other collectives would be slower.
+        robustness: How often it stays the best when the constants are drawn from their uncertainty; None without draws.
     """
 
     problem: SearchProblem
@@ -82,6 +84,7 @@ class Recommendation:
     search: SearchSummary
     steps: tuple[Step, ...]
     collectives: Mapping[str, float]
+    robustness: Robustness | None = None
 
     @property
     def message(self) -> str:
@@ -122,6 +125,7 @@ def recommend(
     trials: int | None = None,
     seed: int = 0,
     top: int = 5,
+    draws: int = DRAWS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Recommendation:
     """The best strategy for training ``network`` within every budget.
@@ -143,8 +147,9 @@ def recommend(
         device: In place of the named clusters' devices; where none is named, picks the clusters that have it.
         overrides: Field to text: ``net.FIELD``, ``space.FIELD``, ``device.FIELD``; any other is a cluster's.
         trials: Most trials of the Optuna study; 0 leaves it out.
-        seed: Of its sampler.
+        seed: Of its sampler, and of the draws.
         top: How many alternatives to return at most.
+        draws: Of the constants, for `Recommendation.robustness`; 0 leaves it out.
         progress: Called during the sweep with the strategies done and in all.
 
     Raises:
@@ -155,7 +160,7 @@ def recommend(
     if not isinstance(budgets, Budgets):
         budgets = parse_budgets(budgets)
     trials = TRIALS if trials is None else trials
-    for name, value in (("trials", trials), ("top", top)):
+    for name, value in (("trials", trials), ("top", top), ("draws", draws)):
         if value < 0:
             raise SpecError(f"{name} is {value}; expected at least 0")
     problem = load_problem(
@@ -202,7 +207,11 @@ def recommend(
         seconds=seconds,
         optimal=swept,
     )
-    return _answer(problem, blocks, rows, certificate, study, top)
+    found = _answer(problem, blocks, rows, certificate, study, top)
+    if not draws:
+        return found
+    rivals = competitors(rows, blocks, ranked(rows, blocks, problem.goal, rows.feasible > 0))
+    return replace(found, robustness=robustness(problem, rivals, draws, seed))
 
 
 def _counted(total: int, progress: Callable[[int, int], None] | None) -> Callable[[int], None] | None:

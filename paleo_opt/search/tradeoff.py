@@ -76,12 +76,14 @@ def pareto(
     trials: int | None = None,
     seed: int = 0,
     top: int = 5,
+    draws: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tradeoff:
     """The exact front of cost against time for training ``network`` within every budget.
 
-    Energy is a third figure where it is what is minimized. Takes what `recommend` takes; only ``trials`` differs: left
-    out, an Optuna study is run where the space is too large to evaluate, and nowhere else.
+    Energy is a third figure where it is what is minimized. Takes what `recommend` takes, without ``draws`` where none are
+    asked for; where ``trials`` is left out, an Optuna study is run where the space is too large to evaluate, and nowhere
+    else.
 
     Raises:
         SpecError: bad input.
@@ -144,6 +146,7 @@ def pareto(
         trials=trials,
         seed=seed,
         top=top,
+        draws=draws,
         progress=first,
     )
     if sweepable:
