@@ -8,7 +8,8 @@ import pytest
 from command_line import Runner, check_form
 
 from paleo_opt import catalog
-from paleo_opt.hardware.platform import CONSTANTS
+from paleo_opt.hardware.constant import format_constant
+from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS
 
 KINDS = {
     "nets": "net", "devices": "device", "clusters": "cluster", "links": "link", "platforms": "platform",
@@ -123,7 +124,7 @@ class TestShow:
         path.write_text("\n".join([*lines, "name: mine", "platform: neon", "attainable: {memory: 0.7 ± 4%}"]) + "\n")
         text = run.text("show", str(path), "--kind", "device")
         assert "memory 0.7 ± 4%, measured" in text
-        assert "vector 0.9 ± 10%, prior" in text
+        assert f"vector {format_constant(ATTAINABLE['vector'].prior, ATTAINABLE['vector'])}, prior" in text
         answer = run("show", str(path), "--kind", "device", "--json").json
         assert answer["platform"] == "neon"
         assert answer["attainable"]["memory"] == {

@@ -22,6 +22,7 @@ from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.platform import ATTAINABLE
 from paleo_opt.search import tradeoff as module
 from paleo_opt.search.budgets import Budgets, parse_budgets
 from paleo_opt.search.problem import load_problem
@@ -328,7 +329,8 @@ def test_sensitivities_are_the_same_strategy_with_one_constant_changed() -> None
     assert samples.at_low.time_s * samples.at_high.time_s == pytest.approx(chosen.time_s**2, rel=1e-3)
     assert chosen.problem.table.network.job is chosen.problem.job, "the problem itself is as it was"
     assert peak.at_low.time_s > chosen.time_s > peak.at_high.time_s
-    assert (peak.low, peak.high) == ("72%", "100%")  # of a device without measurements: 90% ± 20%, at most all
+    share = ATTAINABLE["vector"].prior.value  # of a device without measurements, as these are
+    assert (peak.low, peak.high) == (f"{0.8 * share:.0%}", f"{min(1.2 * share, 1.0):.0%}")
     assert links.at_low.time_s > chosen.time_s > links.at_high.time_s
     assert price.at_low.time_s == chosen.time_s == price.at_high.time_s
     assert price.at_high.cost_usd == pytest.approx(1.2 * chosen.cost_usd)
