@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt import csv_file
+from paleo_opt import catalog, csv_file
 from paleo_opt.calibration import rows as accepted_rows
 from paleo_opt.calibration.fit import Fit, Parameter, fit
 from paleo_opt.calibration.micro_model import MicroModel
@@ -182,16 +182,26 @@ def _read(paths: Sequence[str | Path]) -> tuple[list[MicroRow], list[MeasuredRow
 def _link_of(rows: Sequence[MicroRow]) -> tuple[list[MicroRow], Link | None, list[RefusedRow]]:
     """The rows that can be fitted together: of collectives only those of the link that most of them used."""
     names = [row.link for row in rows if row.operation == "collective"]
-    if not names:
-        return list(rows), None, []
-    name = max(dict.fromkeys(names), key=names.count)
+    name = max(dict.fromkeys(names), key=names.count, default="")
+    link = _load_link(name, rows) if name else None
     kept, refused = [], []
     for row in rows:
-        if row.operation == "collective" and row.link != name:
-            refused.append(RefusedRow(row.id, f"link {row.link!r}: one link is calibrated at a time, here {name!r}"))
-        else:
+        if row.operation != "collective" or (row.link == name and link is not None):
             kept.append(row)
-    return kept, load_link(name), refused
+        elif row.link == name:
+            refused.append(RefusedRow(row.id, f"link {name!r} is not known"))
+        else:
+            refused.append(RefusedRow(row.id, f"link {row.link!r}: one link is calibrated at a time, here {name!r}"))
+    return kept, link, refused
+
+
+def _load_link(name: str, rows: Sequence[MicroRow]) -> Link | None:
+    """The link of a name, or of a file seen from the table's folder; None where there is none."""
+    if name in catalog.names("link"):
+        return load_link(name)
+    folder = Path(next(row.file for row in rows if row.link == name)).parent
+    beside = folder / name if name.endswith((".yaml", ".yml")) else folder / f"hardware/links/{name}.yaml"
+    return load_link(str(beside)) if beside.is_file() else None
 
 
 def _too_few(count: int, refused: Sequence[RefusedRow], paths: Sequence[str | Path]) -> list[Problem]:

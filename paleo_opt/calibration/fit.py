@@ -25,6 +25,9 @@ from paleo_opt.hardware.constant import Constant
 Floats = NDArray[np.float64]
 #: The least scatter that is believed: of a table that the model meets exactly, the next will be off by more.
 LEAST_SCATTER = 0.02
+_FIRST_SCATTER = 0.1
+#: Of scatter and constants in turn, until the scatter changes by less than this.
+_MOST_ROUNDS, _SETTLED = 6, 0.05
 _LEANING = 4.0
 #: A deviation that rows shrank by less than this share says that they do not tell the constant.
 _SHRUNK = 0.7
@@ -115,13 +118,15 @@ def fit(
     before = residuals(np.exp(theta0))
     classes = [""] * before.size if classes is None else classes
     weights = np.ones(before.size)
-    scatter = _scatters(before, classes)
-    # σ and θ depend on each other; two rounds settle it.
-    theta = theta0
-    for _ in range(2):
+    # σ and θ depend on each other. Far from the minimum σ would take the priors' error for scatter, so it starts small.
+    theta, scatter = theta0, np.full(before.size, _FIRST_SCATTER)
+    for _ in range(_MOST_ROUNDS):
         theta = _minimum(residuals, parameters, theta, weights, scatter)
-        scatter = _scatters(residuals(np.exp(theta)), classes)
-    theta = _minimum(residuals, parameters, theta, weights, scatter)
+        found = _scatters(residuals(np.exp(theta)), classes)
+        settled = bool(np.abs(np.log(found / scatter)).max() < _SETTLED)
+        scatter = found
+        if settled:
+            break
     after = residuals(np.exp(theta))
     covariance = _covariance(_jacobian(residuals, theta), after, scatter, parameters)
     deviation = np.sqrt(np.diag(covariance))

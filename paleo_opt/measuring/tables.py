@@ -10,6 +10,7 @@ import io
 import os
 from pathlib import Path
 
+from paleo_opt.calibration.micro_model import least_flops
 from paleo_opt.calibration.micro_table import MicroRow, micro_table_text
 from paleo_opt.measuring.measure import Measured
 from paleo_opt.validation.measured_table import COLUMNS
@@ -60,27 +61,23 @@ def _steps(measured: Measured, folder: str) -> str:
     return stream.getvalue()
 
 
-def _rate(row: MicroRow) -> float:
-    return 2.0 * row.m * row.n * row.k / row.time_s
-
-
 def attained_clock(measured: Measured) -> tuple[float, str]:
     """The device's clock, and where it is from.
 
-    A virtual machine may hide its boost clock; then the clock is the least that explains the fastest product.
+    A virtual machine may hide its boost clock; then the clock is the least that explains the fastest operation.
     """
     assert measured.cpu is not None
     cpu = measured.cpu
     fastest = max(
         (
-            _rate(row) / (cpu.flops_per_cycle[row.precision] * measured.threads)
+            least_flops(row, winograd=False) / row.time_s / (cpu.flops_per_cycle[row.precision] * measured.threads)
             for row in measured.rows
-            if row.operation == "gemm" and row.precision in cpu.flops_per_cycle
+            if row.precision in cpu.flops_per_cycle
         ),
         default=0.0,
     )
     if fastest > cpu.clock:
-        return 1.01 * fastest, f"clock: the least that explains the fastest product; {CPUINFO} says {_mhz(cpu.clock)}"
+        return 1.01 * fastest, f"clock: the least that explains the fastest operation; {CPUINFO} says {_mhz(cpu.clock)}"
     return cpu.clock, "clock: the highest that the system names"
 
 
