@@ -142,10 +142,12 @@ def _platform(platform: Platform) -> list[Entry]:
 
 def _platform_constants(platform: Platform, room: int) -> list[str]:
     """Every constant, how well it is known and where it is from."""
+    values = {name: format_constant(platform.constant(name), meaning) for name, meaning in CONSTANTS.items()}
+    wide, wide_value = (max(map(len, texts)) + 2 for texts in (values, values.values()))
     lines = [""]
-    for name, meaning in CONSTANTS.items():
-        head = f"  {name:<18}{format_constant(platform.constant(name), meaning):<14}{platform.origin(name):<8}"
-        lines += terminal.wrapped(meaning.text, room, " " * len(head), head)
+    for name, value in values.items():
+        head = f"  {name:<{wide}}{value:<{wide_value}}{platform.origin(name):<8}"
+        lines += terminal.wrapped(CONSTANTS[name].text, room, " " * len(head), head)
     return lines
 
 
