@@ -170,11 +170,13 @@ def test_more_samples_at_once_never_take_less_memory(strategy: Strategy, options
 def test_the_parts_make_up_the_whole(strategy: Strategy, options: Options) -> None:
     found = estimate(table(NET), strategy, options)
     value = {name: number(getattr(found, name)) for name in FIELDS}
-    step = value["forward_time_s"] + value["backward_time_s"] + value["update_time_s"] + value["all_reduce_time_s"]
+    exposed = number(found.exposed_all_reduce_time_s)
+    step = value["forward_time_s"] + value["backward_time_s"] + value["update_time_s"] + exposed
     assert value["step_time_s"] == pytest.approx(step)
     assert value["step_time_s"] == pytest.approx(
-        value["compute_time_s"] + value["update_time_s"] + value["communication_time_s"]
+        value["compute_time_s"] + value["update_time_s"] + number(found.exposed_communication_time_s)
     )
+    assert 0.0 <= exposed <= value["all_reduce_time_s"] * (1 + 1e-12)
     assert value["samples_per_s"] * value["step_time_s"] == pytest.approx(strategy.global_batch)
     assert value["ideal_time_to_target_s"] == pytest.approx(value["steps"] * value["step_time_s"])
     assert value["time_to_target_s"] >= value["ideal_time_to_target_s"]

@@ -131,7 +131,7 @@ class PartTimes:
         forward: Seconds.
         backward: Seconds.
         workspace: Elements of the largest workspace.
-        backward_rows: Of one layer of each distinct kind, where the model overlaps communication. Shape (rows, batches).
+        backward_rows: Of one layer of each distinct kind, where communication overlaps. Shape (rows, batches).
     """
 
     forward: Floats

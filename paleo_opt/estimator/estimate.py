@@ -28,7 +28,14 @@ from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
 from paleo_opt.estimator.roofline import kernel_part_times, update_times
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
-from paleo_opt.estimator.synchronization import bucket_leads, bucket_tails, exposed_time
+from paleo_opt.estimator.synchronization import (
+    SERVERS,
+    asynchronous_exposed_time,
+    bucket_leads,
+    bucket_tails,
+    exchange_time,
+    exposed_time,
+)
 
 MONTH_S = 365.25 * 86_400 / 12
 
@@ -87,6 +94,12 @@ class Estimates:
         return self.communication_time_s - self.all_reduce_time_s + self.exposed_all_reduce_time_s
 
     @cached_property
+    def staleness(self) -> Floats:
+        """Updates by others between a worker's pull and its push, on average; 0 where updates are synchronous."""
+        workers: Floats = self.strategies.gpus / self.strategies.tensor - 1.0
+        return workers if self.options.updates == "asynchronous" else np.zeros(())
+
+    @cached_property
     def samples_per_s(self) -> Floats:
         """Throughput, all devices together."""
         rate: Floats = self.strategies.global_batch / self.step_time_s
@@ -132,7 +145,9 @@ class Estimates:
     @cached_property
     def _expected_step_s(self) -> Floats:
         """A step with its slowest worker, and no faster than its samples can be read [s]."""
-        local = (self.forward_time_s + self.backward_time_s + self.update_time_s) * self.slowdowns[0]
+        # Without a barrier nobody waits for the slowest.
+        slowest = 1.0 if self.options.updates == "asynchronous" else self.slowdowns[0]
+        local = (self.forward_time_s + self.backward_time_s + self.update_time_s) * slowest
         step: Floats = local + self.exposed_all_reduce_time_s
         rate = self.options.operations.input_rate
         return step if rate is None else np.maximum(step, self.strategies.global_batch / (self.strategies.nodes * rate))
@@ -215,6 +230,8 @@ def estimate(
     options = options or Options()
     if options.model == "paleo" and AUTO in strategies.collectives:
         raise SpecError(f"collective {AUTO!r} is of the roofline model; PALEO has {', '.join(COLLECTIVES)}")
+    if options.updates == "asynchronous" and set(strategies.collectives) != {SERVERS}:
+        raise SpecError(f"asynchronous updates need a parameter server; expected collective {SERVERS}")
     layout = table.layout(strategies.split, strategies.tensor)
     places = memos.places if memos else make_places(strategies.clusters, strategies.precisions, options)
     job = table.network.job
@@ -237,7 +254,7 @@ def estimate(
         if places.sending is not None:
             weight = places.weight_bytes[at]
             tails = bucket_tails(layout, places.sending, at, gpus, weight, strategies.collectives)
-            return tails.reshape(-1, gpus.size)
+            return tails.reshape(tails.shape[0] * tails.shape[1], gpus.size)
         messages = [(layout.replicated_parameters, 1), (layout.divided_parameters / layout.tensor, layout.tensor)]
         time = np.zeros((len(strategies.collectives), gpus.size))
         for parameters, apart in messages:
@@ -246,6 +263,10 @@ def estimate(
                 size = parameters * places.weight_bytes[at]
                 time += all_reduce(strategies.collectives, places.paths(at, gpus, apart), size, places.ppp_comm[at])
         return time
+
+    def exchanged(at: Integers, gpus: Floats) -> Floats:
+        assert places.sending is not None
+        return exchange_time(layout, places.sending, at, gpus, places.weight_bytes[at])[None]
 
     # Clusters of one device compute alike; their links matter where layers are split.
     computer = places.alike[place] if layout.tensor == 1 else place
@@ -256,15 +277,18 @@ def estimate(
     if options.training:
         backward_time = backward * accumulation
         per_gpus = evaluate(count, place, strategies.gpus, synchronize, memos.all_reduce if memos else None)
-        tails = [
-            _gather_collective(part, strategies)
-            for part in per_gpus.reshape(-1, len(strategies.collectives), *per_gpus.shape[1:])
-        ]
+        collectives = len(strategies.collectives)
+        per_bucket = per_gpus.reshape(per_gpus.shape[0] // collectives, collectives, *per_gpus.shape[1:])
+        tails = [_gather_collective(part, strategies) for part in per_bucket]
         all_reduce_time = exposed = tails[0]
+        update = _update(layout, places, optimizer, options.pipelined)[place]
         if places.sending is not None:
             sending = places.sending
             exposed = exposed_time(tails, leads, sending.overlap[place], sending.contention[place])
-        update = _update(layout, places, optimizer, options.pipelined)[place]
+            if options.updates == "asynchronous":
+                local_time = forward_time + backward_time + update
+                exchange = evaluate(count, place, strategies.gpus, exchanged, None)[0]
+                exposed = asynchronous_exposed_time(local_time, exchange, all_reduce_time)
     else:
         backward_time, all_reduce_time, exposed, update = (np.zeros(()),) * 4
         fetch_time = fetch_time / 2.0

@@ -11,12 +11,14 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from paleo_opt.estimator.cost_table import Floats, Layout
 from paleo_opt.estimator.kernel_table import KernelTable
+from paleo_opt.network.graph import Layer
 
 MOST_BUCKETS = 8
 
@@ -29,6 +31,7 @@ class GradientBuckets:
         parameters: Of one message of the group, on one device. Shape (B,).
         messages: Of the group. Shape (B,).
         divided: Whether they are of split layers. Shape (B,).
+        largest: Share of all parameters in the largest tensor.
         replicated_done: How many layers of each row of the replicated layers are done when the group is complete.
             Shape (B, rows).
         divided_done: Likewise of the split layers. Shape (B, rows).
@@ -37,6 +40,7 @@ class GradientBuckets:
     parameters: Floats
     messages: Floats
     divided: Floats
+    largest: float
     replicated_done: Floats
     divided_done: Floats
 
@@ -50,7 +54,7 @@ def gradient_buckets(layout: Layout, bucket_parameters: float) -> GradientBucket
     """
     replicated, divided = layout.replicated_kernels, layout.divided_kernels
     row_of = {**_rows(replicated, False), **_rows(divided, True)}
-    layers = {index: layer for index, layer in (*layout.replicated_layers, *layout.divided_layers)}
+    layers = dict((*layout.replicated_layers, *layout.divided_layers))
     done = (np.zeros(replicated.rows), np.zeros(divided.rows))
     # Each: parameters of a device, whether split, layers done.
     full: list[tuple[float, bool, Floats, Floats]] = []
@@ -74,9 +78,16 @@ def gradient_buckets(layout: Layout, bucket_parameters: float) -> GradientBucket
         parameters=np.array([sum(each[0] for each in group) / len(group) for group in groups]),
         messages=np.array([float(len(group)) for group in groups]),
         divided=np.array([float(group[-1][1]) for group in groups]),
+        largest=_largest(list(layers.values())),
         replicated_done=np.array([group[-1][2] for group in groups]).reshape(len(groups), replicated.rows),
         divided_done=np.array([group[-1][3] for group in groups]).reshape(len(groups), divided.rows),
     )
+
+
+def _largest(layers: Sequence[Layer]) -> float:
+    """Share of all parameters in the largest tensor."""
+    whole = sum(layer.parameters for layer in layers)
+    return max(layer.weights for layer in layers) / whole if whole else 0.0
 
 
 def _rows(table: KernelTable, divided: bool) -> dict[int, tuple[bool, int]]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.estimator.compute import PartTimes, in_order
+from paleo_opt.estimator.connections import make_routes
 from paleo_opt.estimator.cost_table import Fetches, Floats, Layout
 from paleo_opt.estimator.places import Integers, Places
 from paleo_opt.hardware.device import ELEMENT_BYTES
@@ -83,7 +84,7 @@ class FetchLinks:
 
     Attributes:
         elements: Elements/s at platform percent of peak.
-        hidden: Values/s of what pipelining hides: [1] counts a byte for each fp32 value, at full peak.
+        hidden: Values/s of what pipelining hides; [1] counts a byte for each fp32 value, at full peak.
         latency: Seconds of one message.
         group: Devices of a group, beyond which a fetch is slower; 0 for no groups.
     """
@@ -96,6 +97,12 @@ class FetchLinks:
 
 def fetch_links(places: Places, place: Integers, tensor: int) -> FetchLinks:
     """The links between ``tensor`` devices at each place."""
+    if places.sending is not None:
+        sending = places.sending
+        routes = make_routes(sending.connections, place, np.full(place.shape, float(tensor)), attained=sending.attained)
+        rate = np.where(routes.used, routes.rate, np.inf).min(axis=1) * sending.share[place]
+        elements = rate / places.element_bytes[place]
+        return FetchLinks(elements, elements, routes.step.max(axis=1), places.fetch_group[place])
     paths = places.paths(place, np.full(place.shape, float(tensor)))
     bandwidth = paths.bandwidth * _FETCH_GIGABYTE
     return FetchLinks(

@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paleo_opt.estimator.attained import shift_of, shifted
 from paleo_opt.estimator.communication import all_reduce_time
 from paleo_opt.estimator.compute import PartTimes, in_order
-from paleo_opt.estimator.connections import Connections, Integers, make_connections, make_routes
+from paleo_opt.estimator.connections import Connections, Integers, Routes, make_connections, make_routes
 from paleo_opt.estimator.cost_table import Floats, Layout
 from paleo_opt.estimator.gradient_buckets import GradientBuckets, gradient_buckets
+from paleo_opt.estimator.parameter_server import parameter_server_time
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.platform import CONSTANTS
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.options import Options
+
+#: The collective that is a parameter server.
+SERVERS = "one_to_all"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,8 @@ class Sending:
         attained: Takes the place of both shares; None for the links' own.
         overlap: Share of the communication that may hide.
         contention: Share of what hides that lengthens the computation behind it.
+        server_rate: Gradients that one parameter server takes in and applies [bytes/s].
+        host: Whether parameter servers are on the hosts of nodes, rather than on their devices.
     """
 
     connections: Connections
@@ -44,6 +51,8 @@ class Sending:
     attained: float | None
     overlap: Floats
     contention: Floats
+    server_rate: Floats
+    host: NDArray[np.bool_]
 
 
 def make_sending(clusters: Sequence[Cluster], weight_bytes: Floats, options: Options) -> Sending:
@@ -70,6 +79,8 @@ def make_sending(clusters: Sequence[Cluster], weight_bytes: Floats, options: Opt
         attained=options.ppp_comm,
         overlap=constants("overlap"),
         contention=constants("contention"),
+        server_rate=constants("server"),
+        host=np.array([platform.servers == "host" for platform in platforms]),
     )
 
 
@@ -81,7 +92,7 @@ def _by_bucket_size(layout: Layout, sending: Sending, at: Integers) -> list[tupl
 
 def most_buckets(layout: Layout, sending: Sending) -> int:
     """Of all places."""
-    return max(gradient_buckets(layout, size).messages.size for size in set(sending.bucket_parameters.tolist()))
+    return max(1, *(gradient_buckets(layout, size).messages.size for size in set(sending.bucket_parameters.tolist())))
 
 
 def bucket_leads(
@@ -137,21 +148,46 @@ def bucket_tails(
     """
     times = np.zeros((most_buckets(layout, sending), len(collectives), at.size))
     for buckets, columns in _by_bucket_size(layout, sending, at):
-        place, devices, share = at[columns], gpus[columns], sending.share[at[columns]]
-        whole = make_routes(sending.connections, place, devices, attained=sending.attained).slower(share)
-        if layout.tensor > 1:
+        place, devices = at[columns], gpus[columns]
+        sizes = buckets.parameters[:, None] * weight_bytes[columns]
+        for divided, apart in ((False, 1), (True, layout.tensor)):
+            rows = np.flatnonzero(buckets.divided == divided)
+            if not rows.size:
+                continue
             # The devices that hold the same share of a split layer are ``tensor`` apart.
-            apart = make_routes(
-                sending.connections, place, devices / layout.tensor, layout.tensor, sending.attained
-            ).slower(share)
-        for index, (parameters, messages, divided) in enumerate(
-            zip(buckets.parameters, buckets.messages, buckets.divided, strict=True)
-        ):
-            routes = apart if divided else whole
-            size = parameters * weight_bytes[columns]
-            times[index][:, columns] = messages * all_reduce_time(collectives, routes, size)
+            routes = make_routes(sending.connections, place, devices / apart, apart, sending.attained)
+            routes = routes.slower(sending.share[place])
+            found = all_reduce_time(collectives, routes, sizes[rows])
+            if SERVERS in collectives:
+                found[collectives.index(SERVERS)] = _served(sending, buckets, place, routes, sizes[rows])
+            times[rows[:, None], :, columns] = (found * buckets.messages[rows, None]).transpose(1, 2, 0)
     tails: Floats = np.cumsum(times[::-1], axis=0)[::-1]
     return tails
+
+
+def _served(sending: Sending, buckets: GradientBuckets, place: Integers, routes: Routes, sizes: Floats) -> Floats:
+    """Seconds of a parameter server for each message. Shape (messages, places)."""
+    rate, host = sending.server_rate[place], sending.host[place]
+    return np.stack(
+        [
+            np.where(
+                host,
+                parameter_server_time(routes, size, server_rate=rate, host=True),
+                parameter_server_time(routes, size, buckets.largest, server_rate=rate),
+            )
+            for size in sizes
+        ]
+    )
+
+
+def exchange_time(layout: Layout, sending: Sending, at: Integers, gpus: Floats, weight_bytes: Floats) -> Floats:
+    """One worker's push and pull of all gradients when no other is in its way [s]. Shape (n,)."""
+    routes = make_routes(sending.connections, at, gpus / layout.tensor, layout.tensor, sending.attained)
+    routes = routes.slower(sending.share[at])
+    size = (layout.replicated_parameters + layout.divided_parameters / layout.tensor) * weight_bytes
+    crossing = np.where(routes.used, size[:, None] / routes.rate + routes.step, 0.0).max(axis=1)
+    time: Floats = 2.0 * crossing
+    return time
 
 
 def exposed_time(tails: Sequence[Floats], leads: Sequence[Floats], overlap: Floats, contention: Floats) -> Floats:
@@ -169,3 +205,18 @@ def exposed_time(tails: Sequence[Floats], leads: Sequence[Floats], overlap: Floa
     exposed = np.maximum(exposed, (1.0 - overlap) * tails[0])
     lengthened: Floats = exposed + contention * (tails[0] - exposed)
     return lengthened
+
+
+def asynchronous_exposed_time(local: Floats, exchange: Floats, served: Floats) -> Floats:
+    """By how much sending lengthens a step of all workers that do not wait for each other [s]; all broadcast together.
+
+    K workers make K updates in the time that each computes and exchanges, or that the servers take for K of them,
+    whichever is longer [Dean et al., NIPS 2012].
+
+    Args:
+        local: One worker's computation.
+        exchange: Its push and pull.
+        served: A synchronous exchange of all workers, which occupies the servers as long as K asynchronous ones.
+    """
+    exposed: Floats = np.maximum(exchange, served - local)
+    return exposed

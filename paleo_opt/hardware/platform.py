@@ -20,9 +20,9 @@ def _share(value: float, deviation: float, text: str) -> Meaning:
 #: What a device attains at best: shares of its data sheet. Priors are the medians over measured devices.
 ATTAINABLE: Mapping[str, Meaning] = MappingProxyType(
     {
-        "vector": _share(0.90, 0.10, "share of the fp32 peak that the vendor's largest matrix products attain"),
+        "vector": _share(0.82, 0.18, "share of the fp32 peak that the vendor's largest matrix products attain"),
         "tensor": _share(
-            0.72, 0.15, "share of the tensor cores' peak that the vendor's largest matrix products attain"
+            0.64, 0.17, "share of the tensor cores' peak that the vendor's largest matrix products attain"
         ),
         "memory": _share(0.85, 0.08, "share of the memory bandwidth that large copies attain"),
     }
@@ -50,6 +50,7 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
     }
 )
 
+SERVERS = ("devices", "host")
 PASSES = ("forward", "backward_data", "backward_filter")
 #: What a platform may do within the kernel of the product before it, moving no bytes of its own.
 FUSIBLE = ("bias", "activation", "normalizer", "add", "concatenate", "update")
@@ -71,6 +72,8 @@ class Platform:
         per_image: Whether a convolution is a matrix product for each image of the batch, of an unrolled copy of it (the
             im2col of Caffe and Torch7), rather than one kernel for all.
         bucket_bytes: Gradients sent together: `EVERY_LAYER`, some bytes, or `AT_END`.
+        servers: Where parameter servers keep a node's parameters: on its ``devices``, each a part of them, or on its
+            ``host``.
         collective: What sends them: a collective's name, or ``auto``.
         software: How measured tables name it: a row is this platform's where all words of one entry are in its
             ``software``, ignoring case.
@@ -85,6 +88,7 @@ class Platform:
     fused: frozenset[str] = frozenset()
     per_image: bool = False
     bucket_bytes: float = 25e6
+    servers: str = "devices"
     collective: str = "auto"
     software: tuple[str, ...] = ()
     file: str = ""

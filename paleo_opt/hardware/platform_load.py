@@ -13,7 +13,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import Device
-from paleo_opt.hardware.platform import AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, Platform
+from paleo_opt.hardware.platform import AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, SERVERS, Platform
 from paleo_opt.spec_file import Fields, as_text, read_spec
 
 ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
@@ -68,8 +68,10 @@ def platform_for(software: str) -> Platform | None:
 
 def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
     fields = read_spec(path, overrides)
+    base = fields.value("like", _like, Platform("", "", "", algorithms=dict.fromkeys(PASSES, ("gemm",))))
+    base = base or Platform("", "", "")
     given = fields.fields("constants", None)
-    constants: dict[str, Constant] = {}
+    constants: dict[str, Constant] = dict(base.constants)
     if given is not None:
         for name, meaning in CONSTANTS.items():
             constant = read_constant(given, name, meaning)
@@ -81,11 +83,12 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
         description=fields.text("description"),
         source=fields.text("source"),
         constants=constants,
-        algorithms=_algorithms(fields),
-        fused=frozenset(fields.sequence("fused", as_text(FUSIBLE), ())),
-        per_image=fields.flag("per_image", False),
-        bucket_bytes=fields.value("buckets", _buckets, 25e6),
-        collective=fields.text("collective", "auto", COLLECTIVES),
+        algorithms=_algorithms(fields, base),
+        fused=frozenset(fields.sequence("fused", as_text(FUSIBLE), tuple(base.fused))),
+        per_image=fields.flag("per_image", base.per_image),
+        bucket_bytes=fields.value("buckets", _buckets, base.bucket_bytes),
+        servers=fields.text("servers", base.servers, SERVERS),
+        collective=fields.text("collective", base.collective, COLLECTIVES),
         software=fields.sequence("software", as_text(), ()),
         file=str(path),
     )
@@ -94,11 +97,20 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
     return platform
 
 
-def _algorithms(fields: Fields) -> dict[str, tuple[str, ...]]:
+def _like(node: yaml.Node) -> Platform:
+    """A platform that this one differs from in what its own file gives."""
+    name = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+    path = catalog.find("platform", name)
+    if "\nlike:" in path.read_text(encoding="utf-8"):
+        raise SpecError(f"is {name!r}, which is itself like another; expected one that is not")
+    return load_platform(name)
+
+
+def _algorithms(fields: Fields, base: Platform) -> Mapping[str, tuple[str, ...]]:
     """Of each pass; a platform that says nothing has matrix products alone."""
     given = fields.fields("algorithms", None)
     if given is None:
-        return dict.fromkeys(PASSES, ("gemm",))
+        return base.algorithms
     found = {}
     for step in PASSES:
         names = given.sequence(step, as_text(ALGORITHMS), ())
