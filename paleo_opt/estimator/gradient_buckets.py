@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class GradientBuckets:
     divided_done: Floats
 
 
+@lru_cache(maxsize=1024)
 def gradient_buckets(layout: Layout, bucket_parameters: float) -> GradientBuckets:
     """The buckets of a network's gradients under one layout of splits.
 

@@ -82,30 +82,57 @@ def product_times(
         count: Products.
         units: What computes.
     """
-    m, n, k = np.asarray(m, dtype=float), np.asarray(n, dtype=float), np.asarray(k, dtype=float)
-    known = np.isfinite(units.multiprocessors) & (np.asarray(units.multiprocessors) > 1)
-    multiprocessors = np.where(known, units.multiprocessors, 1.0)
-    half = np.where(units.tensor, TENSOR.half_intensity, VECTOR.half_intensity)
-    sharing = np.where(units.tensor, TENSOR.sharing, VECTOR.sharing) / np.asarray(units.clock, dtype=float)
-    largest = TILES[0][0] * TILES[0][1] / (TILES[0][0] + TILES[0][1])
-    per_flop = multiprocessors / (np.asarray(units.flops, dtype=float) * (1.0 + half / largest))
-    least = np.where(known, 1.0, 0.0)
-    tiled_rows = {size: np.ceil(m / size) * (count / multiprocessors) for size in {rows for rows, _ in TILES}}
-    tiled_columns = {size: np.ceil(n / size) for size in {columns for _, columns in TILES}}
-    best: Floats = np.full(np.broadcast_shapes(tiled_rows[32].shape, n.shape, k.shape, per_flop.shape), np.inf)
-    for rows, columns in TILES:
-        traffic = half * ((rows + columns) / (rows * columns))
-        tile = np.broadcast_to((2.0 * rows * columns * per_flop * (1.0 + traffic)) * k, best.shape)
-        waves = np.broadcast_to(tiled_rows[rows] * tiled_columns[columns], best.shape)
-        time = np.asarray(np.maximum(waves, least) * tile)
-        # Where some are idle, the best number of multiprocessors for each tile, of as many as there are.
-        idle = (waves < least) & (tile > sharing)
-        if idle.any():
-            alone, price = tile[idle], np.broadcast_to(sharing, best.shape)[idle]
-            parts = np.minimum(np.sqrt(alone / price), 1.0 / np.maximum(waves[idle], _TINY))
-            time[idle] = alone / parts + price * (parts - 1.0)
-        np.minimum(best, time, out=best)
-    return best
+    arguments = [np.asarray(value, dtype=float) for value in (m, n, k, count)]
+    arguments += [np.asarray(units.flops, dtype=float), np.asarray(units.multiprocessors, dtype=float)]
+    arguments += [np.asarray(units.tensor), np.asarray(units.clock, dtype=float)]
+    shape = np.broadcast_shapes(*(value.shape for value in arguments))
+    columns = shape[-1] if shape else 1
+    per_part = max(_LARGEST_PART * columns // max(int(np.prod(shape)), 1), 1)
+    if per_part >= columns:
+        return _product_times(*arguments)
+    total = np.empty(shape)
+    for start in range(0, columns, per_part):
+        part = slice(start, start + per_part)
+        total[..., part] = _product_times(
+            *(value[..., part] if value.ndim and value.shape[-1] == columns else value for value in arguments)
+        )
+    return total
 
 
+_TILE_ROWS, _TILE_COLUMNS = np.array(TILES, dtype=float).T
+#: Sizes at once: all tiles of so many stay in a processor's cache.
+_LARGEST_PART = 2**13
 _TINY = 1e-300
+
+
+def _product_times(
+    m: Floats,
+    n: Floats,
+    k: Floats,
+    count: Floats,
+    flops: Floats,
+    multiprocessors: Floats,
+    tensor: NDArray[np.bool_],
+    clock: Floats,
+) -> Floats:
+    """As `product_times`, with all tiles on a first axis."""
+    dimensions = max(value.ndim for value in (m, n, k, count, flops, multiprocessors, tensor, clock))
+    rows, columns = (size.reshape(-1, *(1,) * dimensions) for size in (_TILE_ROWS, _TILE_COLUMNS))
+    known = np.isfinite(multiprocessors) & (multiprocessors > 1)
+    parallel = np.where(known, multiprocessors, 1.0)
+    half = np.where(tensor, TENSOR.half_intensity, VECTOR.half_intensity)
+    sharing = np.where(tensor, TENSOR.sharing, VECTOR.sharing) / clock
+    largest = TILES[0][0] * TILES[0][1] / (TILES[0][0] + TILES[0][1])
+    per_flop = parallel / (flops * (1.0 + half / largest))
+    area = rows * columns
+    tile = 2.0 * area * (1.0 + half * ((rows + columns) / area)) * per_flop * k
+    waves = np.ceil(m / rows) * np.ceil(n / columns) * (count / parallel)
+    least = np.where(known, 1.0, 0.0)
+    time = np.maximum(waves, least) * tile
+    # Where some are idle, the best number of multiprocessors for each tile, of as many as there are.
+    idle = (waves < least) & (tile > sharing)
+    if idle.any():
+        parts = np.minimum(np.sqrt(tile / sharing), 1.0 / np.maximum(waves, _TINY))
+        time = np.where(idle, tile / parts + sharing * (parts - 1.0), time)
+    best: Floats = time.min(axis=0)
+    return best

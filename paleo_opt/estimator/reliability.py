@@ -10,13 +10,14 @@ References:
         GPUs in 54 days.
     [4] Jiang et al.: MegaScale, arXiv:2402.15627, section 6.3: back to the point of failure within 15 minutes.
     [5] Thorpe et al.: Bamboo, NSDI 2023: about a tenth of the spot nodes of a cluster preempted an hour.
-    [6] Blom: Statistical Estimates and Transformed Beta-Variables, 1958: expected order statistics of normal samples.
-    [7] Abramowitz, Stegun: Handbook of Mathematical Functions, 26.2.23: the normal quantile.
+    [6] David, Nagaraja: Order Statistics, 3rd edition, 2003, section 3.1: moments by the distribution.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError
 
 Floats = NDArray[np.float64]
+#: The normal distribution is summed up from -10 to 10 standard deviations.
+_REACH, _MESH, _AT_ONCE = 10.0, 0.02, 1024
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,44 @@ class Operations:
 IDEAL = Operations(device_mtbf_s=np.inf, spot_interruptions=0.0)
 
 
-def normal_quantile(probability: Floats) -> Floats:
-    """The standard normal quantile for probabilities from a half to 1 (excluded), to 4.5e-4 [7]."""
-    t = np.sqrt(-2.0 * np.log(1.0 - probability))
-    top = 2.515517 + t * (0.802853 + t * 0.010328)
-    bottom = 1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
-    return np.asarray(np.maximum(t - top / bottom, 0.0))
+@cache
+def _normal() -> tuple[Floats, Floats]:
+    """Points of the standard normal distribution, and ln of the probability to be below each."""
+    x = np.arange(-_REACH, _REACH + _MESH / 2.0, _MESH)
+    return x, np.log([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in x.tolist()])
+
+
+def largest_normal(count: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of the largest of ``count`` standard normal values. Shapes as ``count``.
+
+    With F = Φ^K the distribution of the largest, E = ∫_0^∞ (1 - F) dx - ∫_-∞^0 F dx, and E[x²] = 2 ∫_0^∞ x (1 - F) dx -
+    2 ∫_-∞^0 x F dx [6]: sums over a fine mesh, within 1e-9 up to 10^7 values.
+    """
+    x, below = _normal()
+    counts, where = np.unique(np.asarray(count, dtype=float), return_inverse=True)
+    mean, square = np.empty(counts.size), np.empty(counts.size)
+    for start in range(0, counts.size, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        distribution = np.exp(counts[some, None] * below)
+        beyond = np.where(x > 0, 1.0 - distribution, -distribution)
+        beyond[:, x.size // 2] = 0.5 - distribution[:, x.size // 2]  # half of the cell at 0 is on either side
+        mean[some] = beyond.sum(axis=1) * _MESH
+        square[some] = 2.0 * (beyond * x).sum(axis=1) * _MESH + _MESH**2 / 6.0  # the integrand has a kink at 0
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    shape = np.shape(count)
+    return mean[where].reshape(shape), deviation[where].reshape(shape)
 
 
 def slowest_worker(workers: Floats, variation: float) -> Floats:
-    """Expected time of the slowest of ``workers``, over the mean: 1 + variation · E[max of K normals].
-
-    E[max] by Blom's approximation [6], the quantile at (K - 3/8) / (K + 1/4); exactly 1 for one worker.
-    """
+    """Expected time of the slowest of ``workers``, over the mean: 1 + variation · E[max of K normals]; 1 for one."""
     if variation == 0.0:
         return np.ones_like(workers)
-    highest = np.where(workers > 1, normal_quantile((workers - 0.375) / (workers + 0.25)), 0.0)
-    return np.asarray(1.0 + variation * highest)
+    return np.asarray(1.0 + variation * np.where(workers > 1, largest_normal(workers)[0], 0.0))
+
+
+def slowest_worker_deviation(workers: int, variation: float) -> float:
+    """Standard deviation of the time of the slowest of ``workers``, over the mean; that of n steps is √n times less."""
+    return variation * float(largest_normal(np.array(float(workers)))[1]) if variation else 0.0
 
 
 def checkpoint_interval(checkpoint_s: Floats, mtbf_s: Floats) -> Floats:

@@ -40,7 +40,8 @@ def _known(kind: str) -> dict[str, Path]:
     return _names(kind, os.environ.get("PALEO_OPT_PATH", ""))
 
 
-def _find(kind: str, name: str) -> Path:
+def find_file(kind: str, name: str) -> Path:
+    """`catalog.find`, from one listing for each value of ``PALEO_OPT_PATH``."""
     return _known(kind).get(name) or catalog.find(kind, name)
 
 
@@ -52,7 +53,7 @@ def _is_shipped(path: Path) -> bool:
     return str(path).startswith(_SHIPPED)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path) -> tuple[int, int]:
     """Changes when the file does; shipped files do not."""
     if _is_shipped(path):
         return 0, 0
@@ -71,8 +72,8 @@ def load_device(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES)
     Raises:
         SpecError: no such device, or all that is wrong in its file.
     """
-    path = _find("device", name_or_path)
-    return read_device(path, overrides) if overrides else _device(path, _stamp(path))
+    path = find_file("device", name_or_path)
+    return read_device(path, overrides) if overrides else _device(path, stamp(path))
 
 
 @cache
@@ -85,8 +86,8 @@ def _device(path: Path, stamp: tuple[int, int]) -> Device:
 
 def load_link(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES) -> Link:
     """The link of a shipped or user's name, or of a YAML file. Raises and overrides as `load_device`."""
-    path = _find("link", name_or_path)
-    return (read_link(path, overrides) if overrides else _link(path, _stamp(path)))[0]
+    path = find_file("link", name_or_path)
+    return (read_link(path, overrides) if overrides else _link(path, stamp(path)))[0]
 
 
 @cache
@@ -112,11 +113,11 @@ def load_cluster(name_or_path: str, device: str | None = None, overrides: Mappin
     if name_or_path not in _known("cluster") and name_or_path in _known("link"):
         if device is None:
             raise SpecError(f"{name_or_path!r} is a link, not a cluster; to join devices by it, name the device")
-        return _over_link(_find("link", name_or_path), device, overrides)
+        return _over_link(find_file("link", name_or_path), device, overrides)
     if device is not None and not _is_path(name_or_path) and name_or_path not in _known("cluster"):
         hint = nearest(name_or_path, [*_known("cluster"), *_known("link")])
         raise SpecError(f"no cluster or link is called {name_or_path!r}{hint}; see: paleo-opt list clusters")
-    path = _find("cluster", name_or_path)
+    path = find_file("cluster", name_or_path)
     # A cluster is kept only where it and all that it names are shipped: a user's device may change under it.
     if overrides or os.environ.get("PALEO_OPT_PATH") or not _is_shipped(path):
         return _read_cluster(path, device, overrides)

@@ -13,6 +13,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.hardware import bounds
 from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.load import find_file, stamp
 from paleo_opt.hardware.platform import AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, SERVERS, Platform
 from paleo_opt.spec_file import Fields, as_text, read_spec
 
@@ -33,11 +34,8 @@ def load_platform(name_or_path: str, overrides: Mapping[str, str] | None = None)
     Raises:
         SpecError: no such platform, or all that is wrong in its file.
     """
-    path = catalog.find("platform", name_or_path)
-    if overrides:
-        return _read_platform(path, overrides)
-    status = path.stat()
-    return _platform(path, (status.st_mtime_ns, status.st_size))
+    path = find_file("platform", name_or_path)
+    return _read_platform(path, overrides) if overrides else _platform(path, stamp(path))
 
 
 @cache
@@ -100,7 +98,7 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
 def _like(node: yaml.Node) -> Platform:
     """A platform that this one differs from in what its own file gives."""
     name = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
-    path = catalog.find("platform", name)
+    path = find_file("platform", name)
     if "\nlike:" in path.read_text(encoding="utf-8"):
         raise SpecError(f"is {name!r}, which is itself like another; expected one that is not")
     return load_platform(name)
