@@ -32,6 +32,8 @@ import yaml
 from paleo_opt.cli.main import build_parser, main, parse
 from paleo_opt.errors import SpecError
 from paleo_opt.hardware.load import load_cluster, load_device, load_link
+from paleo_opt.hardware.platform import CONSTANTS
+from paleo_opt.hardware.platform_load import load_platform
 from paleo_opt.network.load import load_network
 from paleo_opt.search.space import load_space
 from paleo_opt.validation.validate import GROUPINGS
@@ -152,6 +154,7 @@ LOADERS = {
     "peak": load_device,
     "devices_per_node": load_cluster,
     "latency": load_link,
+    "algorithms": load_platform,
     "collective": load_space,
 }
 
@@ -222,6 +225,14 @@ def rows(section: str) -> list[list[str]]:
     assert match, section
     lines = [line for line in match[2].splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_documented_constants_are_the_constants() -> None:
+    text = (ROOT / "docs" / "hardware.md").read_text(encoding="utf-8")
+    table = text.partition("| constant | unit |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \| (\w+) ", table, re.MULTILINE) == [
+        (name, meaning.unit) for name, meaning in CONSTANTS.items()
+    ]
 
 
 COMMAND_PARSERS = build_parser()[1]
