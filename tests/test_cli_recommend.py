@@ -39,7 +39,7 @@ def test_every_option_reaches_the_search(run: Runner, passed: dict[str, Any]) ->
         "recommend", "alexnet_v2", "--budget", "64gpus", "--budget", "$5,000", "--on", "p4d.24xlarge", "--on",
         "p3.16xlarge", "--on", "p4d.24xlarge", "--minimize", "cost", "--space", "paleo", "--conv-algorithm", "auto",
         "--precision", "fp16", "--global-batch", "2048", "--micro-batch", "32", "--tensor", "8", "--split", "hybrid",
-        "--collective", "ring_all_reduce", "--device", "k80", "--trials", "7", "--seed", "3", "--top", "2",
+        "--collective", "ring_all_reduce", "--device", "k80", "--trials", "7", "--seed", "3", "--top", "2", "--draws", "40",
         "--model", "paleo",
         "--ppp-comp", "0.4", "--ppp-comm", "0.7", "--pipelined", "--workspace-limit", "2GiB", "--optimizer", "adam",
         "--set", "net.job.epochs=60", "--set", "space.largest=8", "--set", "price.on_demand=$1", "--set",
@@ -75,6 +75,7 @@ def test_every_option_reaches_the_search(run: Runner, passed: dict[str, Any]) ->
         "trials": 7,
         "seed": 3,
         "top": 2,
+        "draws": 40,
     }
 
 

@@ -309,7 +309,7 @@ def test_nothing_feasible_exits_with_one(paleo: Runner, tmp_path: Path) -> None:
 
 def test_it_takes_every_option_of_recommend() -> None:
     parsers = build_parser()[1]
-    assert set(parsers["recommend"].option_names) - {"--out"} <= set(parsers["pareto"].option_names)
+    assert set(parsers["recommend"].option_names) - {"--out", "--draws"} <= set(parsers["pareto"].option_names)
 
 
 def test_it_needs_no_optimizer_no_statistics_and_no_drawing() -> None:

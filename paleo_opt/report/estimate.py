@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from paleo_opt import quantities
@@ -16,6 +17,7 @@ from paleo_opt.estimator.prices import TERMS
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.network.graph import TrainingJob
 from paleo_opt.report import terminal
+from paleo_opt.report.intervals import Span, interval_text, spans, with_range
 from paleo_opt.report.json_output import estimate_json, layer_json
 from paleo_opt.report.layers import bound_text, layer_table
 from paleo_opt.report.strategy_text import strategy_parts
@@ -49,13 +51,18 @@ class EstimateAnswer:
     options: Options
     choices: Sequence[str] = ()
 
+    @cached_property
+    def span(self) -> Span:
+        """The estimate's intervals."""
+        return spans(self.table, [self.strategy], [(self.estimates, 0)])[0]
+
     def to_json(self) -> dict[str, Any]:
         """The answer under the names of the contract."""
         options, cluster = self.options, self.strategy.cluster
         price, job = options.node_price(cluster), self.table.network.job
         return {
             "strategy": self.strategy.to_json(),
-            "estimate": estimate_json(self.estimates, training=options.training),
+            "estimate": estimate_json(self.estimates, training=options.training, span=self.span),
             "layers": [layer_json(layer) for layer in self.layers],
             "inputs": {
                 "network": self.table.network.name,
@@ -112,17 +119,21 @@ def _price_text(answer: EstimateAnswer) -> str:
 def _headline(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
     """The figures that one asks for first."""
     network = answer.table.network
+
+    def ranged(name: str, form: Callable[[float], str]) -> str:
+        return with_range(figures[name], answer.span.of(name, figures[name]), form)
+
     parts = [
-        f"{'step' if answer.options.training else 'forward pass'} {quantities.format_time(figures['step_time_s'])}",
+        f"{'step' if answer.options.training else 'forward pass'} {ranged('step_time_s', quantities.format_time)}",
         f"{_rate(figures['samples_per_s'])} {samples_word(network)}/s",
         f"MFU {percent(figures['mfu'])}",
     ]
     if network.job is not None and figures["time_to_target_s"] is not None:
         amount = amount_text(network.job, figures["samples_to_target"])
-        parts.append(f"{amount} in {quantities.format_time(figures['time_to_target_s'])}")
+        parts.append(f"{amount} in {ranged('time_to_target_s', quantities.format_time)}")
         cost, energy = figures["cost_usd"], figures["energy_kwh"]
         if cost == cost:
-            parts.append(quantities.format_money(cost))
+            parts.append(ranged("cost_usd", quantities.format_money))
         if energy == energy:
             parts.append(quantities.format_energy(energy * 3.6e6))
     return parts
@@ -280,6 +291,7 @@ def render(answer: EstimateAnswer, with_layers: bool = False, room: int | None =
         warning = f"does not fit: {quantities.format_memory(used)} on devices of {quantities.format_memory(capacity)}"
         lines += [bold(line) for line in terminal.wrapped(f"{warning}; the figures are as if it did", room, "  ", "  ")]
     lines += terminal.joined(_headline(answer, figures), room, "  ", "   ")
+    lines += [dim(line) for line in terminal.wrapped(interval_text(answer.span), room, "  ", "  ")]
     lines += ["", "step" if answer.options.training else "forward pass", *_time_lines(answer, figures, room)]
     slowest = _slowest(answer, figures)
     if slowest and not with_layers:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paleo_opt.estimator.breakdown import LayerEstimate
     from paleo_opt.estimator.estimate import Estimates
+    from paleo_opt.report.intervals import Span
 
 
 def plain(value: Any) -> Any:
@@ -31,10 +32,12 @@ def dump(answer: Mapping[str, Any]) -> str:
     return json.dumps(plain(answer), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def estimate_json(estimates: Estimates, index: int = 0, training: bool = True) -> dict[str, Any]:
+def estimate_json(
+    estimates: Estimates, index: int = 0, training: bool = True, span: Span | None = None
+) -> dict[str, Any]:
     """The estimate at a flat ``index`` of a set; what is not known (no job, no price, no power) is None.
 
-    Inference (``training`` False) has no target.
+    Inference (``training`` False) has no target. ``span`` is that of the estimate's intervals, where they are wanted.
     """
     import numpy as np
 
@@ -69,7 +72,7 @@ def estimate_json(estimates: Estimates, index: int = 0, training: bool = True) -
         target = dict(zip(target, map(at, figures), strict=True))
     memory = estimates.memory
     communication = at(estimates.communication_time_s)
-    return {
+    found: dict[str, Any] = {
         "step_time_s": at(estimates.step_time_s),
         "forward_time_s": at(estimates.forward_time_s),
         "backward_time_s": at(estimates.backward_time_s),
@@ -89,8 +92,8 @@ def estimate_json(estimates: Estimates, index: int = 0, training: bool = True) -
         "samples_per_s": at(estimates.samples_per_s),
         "mfu": at(estimates.mfu),
         **target,
-        "interval": None,
     }
+    return found | {"interval": None if span is None else span.to_json(found)}
 
 
 def layer_json(layer: LayerEstimate) -> dict[str, Any]:

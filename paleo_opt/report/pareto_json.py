@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from paleo_opt.report.intervals import prepare
 from paleo_opt.report.json_output import plain
 from paleo_opt.report.pareto import marks, message
 from paleo_opt.report.recommendation_json import choice_json, inputs_json
@@ -30,6 +31,7 @@ def _saved_name(front: Front) -> str:
 def pareto_json(answer: Tradeoff) -> dict[str, Any]:
     """The answer as one object: the front fastest first, its ends and knee, how it moves, what is proved, inputs."""
     front, recommendation = answer.front, answer.recommendation
+    prepare([*front.choices, recommendation.recommended, *recommendation.alternatives])
     named = marks(answer)
     points = [
         {_saved_name(front): front.per_hour_saved[place], "marks": named.get(place, []), **choice_json(choice)}

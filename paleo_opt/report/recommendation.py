@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from paleo_opt.quantities import format_count, format_memory, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.commands import estimate_command
 from paleo_opt.report.estimate import EstimateAnswer, model_text
+from paleo_opt.report.intervals import span_of, with_range
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
 from paleo_opt.report.strategy_text import plural, strategy_parts
@@ -67,17 +69,23 @@ def _rate(value: float) -> str:
 
 def _figures(choice: Choice) -> list[str]:
     """The figures that one asks for first."""
-    problem, figures = choice.problem, estimate_json(choice.estimates)
+    problem, figures, span = choice.problem, estimate_json(choice.estimates), span_of(choice)
+
+    def ranged(name: str, value: float, form: Callable[[float], str]) -> str:
+        return with_range(value, span.of(name, value), form)
+
     samples = _SAMPLES.get(len(problem.network.input_shape), "samples")
     parts = [
-        f"step {format_time(figures['step_time_s'])}",
+        f"step {ranged('step_time_s', figures['step_time_s'], format_time)}",
         f"{_rate(figures['samples_per_s'])} {samples}/s",
-        f"{amount_text(problem.job, figures['samples_to_target'])} in {format_time(choice.time_s)}",
+        f"{amount_text(problem.job, figures['samples_to_target'])} in "
+        f"{ranged('time_to_target_s', choice.time_s, format_time)}",
     ]
     price, nodes = problem.options.node_price(choice.strategy.cluster), choice.strategy.nodes
     if price is not None:
         terms = "" if problem.options.pricing == "on_demand" else f" {price.terms}"
-        parts.append(f"{format_money(choice.cost_usd)} at {nodes:,} × ${price.dollars_per_hour:,.6g}/h{terms}")
+        money = ranged("cost_usd", choice.cost_usd, format_money)
+        parts.append(f"{money} at {nodes:,} × ${price.dollars_per_hour:,.6g}/h{terms}")
     if problem.goal == "energy" or problem.budgets.energy_kwh is not None:
         parts.append(budget_text("energy_kwh", choice.energy_kwh))
     return [*parts, f"{_of(figures['memory_bytes'], figures['device_memory_bytes'])} a device"]
@@ -103,7 +111,7 @@ def _holds(answer: Recommendation) -> list[str]:
         text += f"; over budget in {percent(found.over_budget_share)}"
     if found.otherwise:
         others = ", ".join(
-            f"{format_count(choice.strategy.nodes)} × {choice.strategy.cluster.name}, {_split(choice)} ({percent(share)})"
+            f"{choice.strategy.nodes:,} × {choice.strategy.cluster.name} {_split(choice)} ({percent(share)})"
             for choice, share in found.otherwise[:2]
         )
         text += f"; else {others}"

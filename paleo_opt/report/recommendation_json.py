@@ -6,6 +6,7 @@ from typing import Any
 
 from paleo_opt.errors import InfeasibleError
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.report.intervals import prepare, span_of
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.search.budgets import FIGURES
 from paleo_opt.search.infeasible import NothingFeasibleError
@@ -16,12 +17,16 @@ from paleo_opt.search.robustness import Robustness
 
 def choice_json(choice: Choice) -> dict[str, Any]:
     """One strategy and its estimate."""
-    return {"strategy": choice.strategy.to_json(), "estimate": estimate_json(choice.estimates)}
+    return {
+        "strategy": choice.strategy.to_json(),
+        "estimate": estimate_json(choice.estimates, span=span_of(choice)),
+    }
 
 
 def recommendation_json(answer: Recommendation) -> dict[str, Any]:
     """The answer as one object: recommended, alternatives, pareto, certificate, search, inputs, and what limits it."""
     certificate, study = answer.certificate, answer.search
+    prepare([answer.recommended, *answer.alternatives, *answer.front])
     return {
         "recommended": choice_json(answer.recommended),
         "alternatives": [choice_json(choice) for choice in answer.alternatives],

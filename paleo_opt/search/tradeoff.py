@@ -81,9 +81,8 @@ def pareto(
 ) -> Tradeoff:
     """The exact front of cost against time for training ``network`` within every budget.
 
-    Energy is a third figure where it is what is minimized. Takes what `recommend` takes, without ``draws`` where none are
-    asked for; where ``trials`` is left out, an Optuna study is run where the space is too large to evaluate, and nowhere
-    else.
+    Energy is a third figure where it is what is minimized. Takes what `recommend` takes. Where ``trials`` is left out,
+    an Optuna study is run where the space is too large to evaluate, and nowhere else; ``draws`` are none unless given.
 
     Raises:
         SpecError: bad input.

@@ -283,7 +283,7 @@ def _quantile(values: Floats, weights: Floats) -> float:
 
 
 #: What a row shares with the rows of so many levels, in words.
-_SHARED = ("of other kinds of networks", "on other kinds of devices", "of the same kind of device",
+_SHARED = ("of other kinds of networks", "of {family} networks", "of {family} networks on {unit} units",
            "of the same platform", "of the same platform and device", "of the same platform, device and scale",
            "of the same platform, device, scale and network")  # fmt: skip
 _MISSING = ("none of {family} networks", "none on {unit} units", "none of platform {platform}",
@@ -304,5 +304,5 @@ def basis_of(
     rows = int(kept.sum())
     words = {name: getattr(features, name) for name in LEVELS} | {"scale": _SCALES.get(features.scale, features.scale)}
     missing = _MISSING[depth].format(**words)
-    shared = f"{rows:,} measured row{'s'[: rows != 1]} {_SHARED[depth]}"
+    shared = f"{rows:,} measured row{'s'[: rows != 1]} {_SHARED[depth].format(**words)}"
     return rows, f"{shared}, {missing}" if missing else shared
