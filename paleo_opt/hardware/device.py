@@ -60,6 +60,11 @@ class Device:
         """The share of its data sheet that its ``vector`` or ``tensor`` units or its ``memory`` attain at best."""
         return self.attainable.get(name, ATTAINABLE[name].prior)
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """Which of `platform.ATTAINABLE` it has: tensor cores only where some precision runs on them."""
+        return frozenset((*(self.unit(precision) for precision in self.peak), "memory"))
+
     def unit(self, precision: str) -> str:
         """Which units compute in ``precision``: ``tensor`` cores, or the ``vector`` units of fp32.
 

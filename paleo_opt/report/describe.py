@@ -106,7 +106,7 @@ def _device(device: Device) -> list[Entry]:
         ("power", f"{device.power:,.0f} W" if device.power else "not published"),
         ("to the host", quantities.format_bandwidth(device.host_link) if device.host_link else "not published"),
         ("PPP", ", ".join(f"{percent(share)} {name}" for name, share in device.ppp_comp.items()) or "not published"),
-        ("attains", [f"{name} {_attained(device, name)}" for name in ATTAINABLE]),
+        ("attains", [f"{name} {_attained(device, name)}" for name in ATTAINABLE if name in device.parts]),
         ("platform", device.platform or f"{DEFAULT_PLATFORM}, as its file names none"),
         ("source", device.source),
         ("file", device.file),
