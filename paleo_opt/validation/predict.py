@@ -146,13 +146,14 @@ _FIGURES: Mapping[str, Callable[[_Estimated], Floats]] = MappingProxyType(
 
 
 def predict(
-    rows: Sequence[MeasuredRow], options: Options | None = None
+    rows: Sequence[MeasuredRow], options: Options | None = None, intervals: bool = True
 ) -> tuple[tuple[Prediction, ...], tuple[Refusal, ...]]:
     """The rows that the model predicts, and those that it refuses; both in the order of ``rows``.
 
     Args:
         rows: Of measured tables.
         options: The model's; where they name no software platform, each row has its own.
+        intervals: Whether to find the 80% intervals too.
     """
     options = options or Options()
     resolver = Resolver(options)
@@ -181,7 +182,9 @@ def predict(
             place: Prediction(run.row, float(value), run.platform, run.assumed, features=features)
             for (place, run), value, features in zip(members, values, described, strict=True)
         }
-    predictions = _with_intervals([found[place] for place in sorted(found)], options.model)
+    predictions = tuple(found[place] for place in sorted(found))
+    if intervals:
+        predictions = _with_intervals(predictions, options.model)
     return predictions, tuple(refused[place] for place in sorted(refused))
 
 
