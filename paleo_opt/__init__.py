@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paleo_opt.estimator.estimate import Estimates, Options, estimate
     from paleo_opt.estimator.scaling import Scaling, scaling
     from paleo_opt.estimator.strategy import Strategies, Strategy
+    from paleo_opt.estimator.tornado import Tornado, sensitivity
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.hardware.device import Device
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
@@ -56,6 +57,7 @@ _MODULES = {
     "SpecError": "errors",
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
+    "Tornado": "estimator.tornado",
     "Validation": "validation.validate",
     "calibrate": "calibration.calibrate",
     "compile_network": "estimator.cost_table",
@@ -72,6 +74,7 @@ _MODULES = {
     "plan": "planning.plan",
     "recommend": "search.recommend",
     "scaling": "estimator.scaling",
+    "sensitivity": "estimator.tornado",
     "sweep": "search.sweep",
     "validate": "validation.validate",
 }
@@ -92,6 +95,7 @@ __all__ = [
     "SpecError",
     "Strategies",
     "Strategy",
+    "Tornado",
     "Validation",
     "calibrate",
     "compile_network",
@@ -108,6 +112,7 @@ __all__ = [
     "plan",
     "recommend",
     "scaling",
+    "sensitivity",
     "sweep",
     "validate",
 ]

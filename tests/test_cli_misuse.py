@@ -19,6 +19,7 @@ COMMANDS = (
     "pareto",
     "estimate",
     "scaling",
+    "sensitivity",
     "plan",
     "validate",
     "calibrate",

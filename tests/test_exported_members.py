@@ -15,7 +15,8 @@ PUBLIC = {
     "Cluster", "CostTable", "Device", "Estimates", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
     "Scaling", "SearchSpace", "SpecError", "Strategies", "Strategy", "compile_network", "configure", "estimate",
     "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform", "load_space",
-    "pareto", "plan", "recommend", "scaling", "sweep", "Validation", "validate",
+    "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep",
+    "Tornado", "Validation", "validate",
 }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.recommend",
         "paleo_opt.cli.rerun",
         "paleo_opt.cli.scaling",
+        "paleo_opt.cli.sensitivity",
         "paleo_opt.cli.show",
         "paleo_opt.cli.validate",
         "paleo_opt.cli.values",
@@ -69,6 +70,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
     ("estimate", "resnet50", "--on", "p4d.24xlarge", "--layers"),
     ("estimate", "resnet50", "--on", "p4d.24xlarge", "--json"),
     ("scaling", "resnet50", "--on", "p4d.24xlarge"),
+    ("sensitivity", "resnet50", "--on", "p4d.24xlarge"),
 ])  # fmt: skip
 def test_an_estimate_needs_no_optimizer_and_no_rich(words: tuple[str, ...]) -> None:
     assert not {"optuna", "scipy", "rich", "asyncio", "logging"} & imported(run(*words))

@@ -25,12 +25,13 @@ from paleo_opt.cli import (
     recommend,
     rerun,
     scaling,
+    sensitivity,
     show,
     validate,
 )
 
 PROGRAM = "paleo-opt"
-COMMANDS = (recommend, pareto, estimate, scaling, plan, validate, calibrate, measure, rerun, list, show)
+COMMANDS = (recommend, pareto, estimate, scaling, sensitivity, plan, validate, calibrate, measure, rerun, list, show)
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")
