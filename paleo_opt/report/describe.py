@@ -134,6 +134,7 @@ def _platform(platform: Platform) -> list[Entry]:
         ("fuses", ", ".join(name for name in FUSIBLE if name in platform.fused) or "nothing"),
         ("gradients", f"sent {buckets}"),
         ("collective", platform.collective),
+        ("servers", f"parameters of a node on its {platform.servers}"),
         ("software", " · ".join(platform.software)),
         ("source", platform.source),
         ("file", platform.file),

@@ -82,6 +82,7 @@ def platform_json(platform: Platform) -> dict[str, Any]:
         "fused": sorted(platform.fused),
         "bucket_bytes": None if platform.bucket_bytes == AT_END else platform.bucket_bytes,
         "collective": platform.collective,
+        "servers": platform.servers,
         "software": platform.software,
         "source": platform.source,
         "file": platform.file,
