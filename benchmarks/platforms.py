@@ -1,0 +1,119 @@
+"""Refit the shipped software platforms to measured tables, and say how far each is from its rows.
+
+Run `python benchmarks/platforms.py FOLDER [PLATFORM…]`, where FOLDER holds ``cnn_single_device.csv``,
+``cnn_scaling.csv`` and ``mlperf.csv`` in the product's schema. Each group of platforms is fitted to all rows whose
+software names one of them, starting from the priors of `paleo_opt.hardware.platform` (not from the shipped values), and
+shown beside what its file has. ``--hold-out N`` fits without every N-th row and gives the error on those.
+
+Platforms that ran on the same devices are fitted together, with what those devices attain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.calibration.fit import Parameter, fit
+from paleo_opt.estimator.options import Options
+from paleo_opt.hardware.constant import Constant, format_constant
+from paleo_opt.hardware.load import load_device
+from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS
+from paleo_opt.hardware.platform_load import load_platform, platform_for
+from paleo_opt.validation.measured_table import MeasuredRow, read_measured_table
+from paleo_opt.validation.predict import predict
+
+TABLES = ("cnn_single_device.csv", "cnn_scaling.csv", "mlperf.csv")
+_KERNELS = ("convolutions", "filter_gradients", "memory", "launch")
+_SENDING = ("communication", "overlap", "contention", "server")
+#: Platforms fitted together, the constants of each, and the devices whose shares are fitted with them.
+GROUPS: tuple[tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]], ...] = (
+    ({"cudnn-r1-torch": _KERNELS}, {}),
+    ({"cudnn-r2-torch": _KERNELS}, {}),
+    ({"cudnn-r3-torch": (*_KERNELS, "fft")}, {}),
+    ({"cudnn-r4-torch": (*_KERNELS, "fft")}, {}),
+    ({"cudnn-5.0-torch": (*_KERNELS, "fft", "winograd")}, {}),
+    ({"cudnn-5.1-torch": (*_KERNELS, "fft", "winograd")}, {}),
+    ({"torch-native": _KERNELS}, {}),
+    ({"neon": (*_KERNELS, "winograd")}, {}),
+    ({"nervanasys": _KERNELS}, {}),
+    ({"fbfft": (*_KERNELS, "fft")}, {}),
+    ({"caffe-2015": (*_KERNELS, "communication", "overlap")}, {}),
+    ({"cuda-convnet2": (*_KERNELS, "communication", "overlap")}, {}),
+    (
+        {"tensorflow-1": (*_KERNELS, "winograd", *_SENDING), "mxnet-0.9": (*_KERNELS, "winograd", *_SENDING)},
+        {"k80": ("vector", "memory")},
+    ),
+    ({"ngc-mxnet": (*_KERNELS, "step_overhead")}, {}),
+)
+_RATES = ("samples_per_s", "speedup")
+
+
+def rows_of(folder: Path, platforms: set[str]) -> list[MeasuredRow]:
+    """The rows of convolutional networks whose software is one of ``platforms``, or like one of them."""
+    found = []
+    for name in TABLES:
+        for row in read_measured_table(folder / name):
+            platform = platform_for(row.software) if row.family == "cnn" else None
+            if platform is not None and platform.name.removesuffix("-host") in platforms:
+                found.append(row)
+    return found
+
+
+def refit(folder: Path, platforms: dict[str, tuple[str, ...]], devices: dict[str, tuple[str, ...]], every: int) -> None:
+    """Fit one group and print it."""
+    meant: list[tuple[str, Constant, Parameter]] = []
+    for name, constants in platforms.items():
+        for each in constants:
+            meaning, now = CONSTANTS[each], load_platform(name).constant(each)
+            meant.append((f"platform.{each}@{name}", now, Parameter(each, meaning.prior, meaning.low, meaning.high)))
+    for name, parts in devices.items():
+        for each in parts:
+            meaning, now = ATTAINABLE[each], load_device(name).attained(each)
+            meant.append((f"{each}@{name}", now, Parameter(each, meaning.prior, meaning.low, meaning.high)))
+    rows = rows_of(folder, set(platforms))
+    refused = {refusal.row.id for refusal in predict(rows, Options(), intervals=False)[1]}
+    rows = [row for row in rows if row.id not in refused]
+    kept = [row for index, row in enumerate(rows) if every == 0 or index % every]
+    held = [row for index, row in enumerate(rows) if every and not index % every]
+
+    def errors(of: list[MeasuredRow], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        shifts = {}
+        for (name, now, _), value in zip(meant, values, strict=True):
+            shift = math.log(value / now.value) / now.deviation
+            shifts[name] = shift
+            shifts[f"{name}-host"] = shift
+        predictions, _ = predict(of, Options(shifts=shifts), intervals=False)
+        signs = [1.0 if prediction.row.quantity in _RATES else -1.0 for prediction in predictions]
+        return np.array(signs) * np.log([prediction.predicted / prediction.row.measured for prediction in predictions])
+
+    answer = fit(lambda values: errors(kept, values), [parameter for *_, parameter in meant])
+    shipped = np.expm1(errors(rows, np.array([now.value for _, now, _ in meant])))
+    found = np.expm1(errors(held or rows, np.array([one.value for one in answer.fitted])))
+    print(f"\n{' and '.join(platforms)}: {len(rows)} rows, {len(refused)} refused")
+    print(f"  shipped: MAPE {np.abs(shipped).mean():.1%}, median {np.median(np.abs(shipped)):.1%}")
+    what = f"refitted, on the {len(held)} rows held out" if held else "refitted"
+    print(f"  {what}: MAPE {np.abs(found).mean():.1%}, median {np.median(np.abs(found)):.1%}")
+    for (name, now, _), one in zip(meant, answer.fitted, strict=True):
+        constant = name.removeprefix("platform.").split("@")[0]
+        meaning = CONSTANTS[constant] if name.startswith("platform.") else ATTAINABLE[constant]
+        after = format_constant(Constant(one.value, one.deviation), meaning)
+        print(f"    {name:<40}{format_constant(now, meaning):>18}  → {after:<18}{one.verdict}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of measured tables")
+    parser.add_argument("platforms", nargs="*", help="only the groups of these")
+    parser.add_argument("--hold-out", type=int, default=0, metavar="N", help="fit without every N-th row")
+    arguments = parser.parse_args()
+    for platforms, devices in GROUPS:
+        if not arguments.platforms or set(platforms) & set(arguments.platforms):
+            refit(arguments.folder, platforms, devices, arguments.hold_out)
+
+
+if __name__ == "__main__":
+    main()
