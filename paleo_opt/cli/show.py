@@ -21,6 +21,7 @@ _TELLING_FIELDS = {
     "buckets": "platform",
     "constants": "platform",
     "fused": "platform",
+    "like": "platform",
     "software": "platform",
     "collective": "space",
 }
