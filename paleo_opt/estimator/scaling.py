@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.configuration import UNAIDED_COLLECTIVES, largest_micro_batch
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import estimate
+from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.prices import NodePrice
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
@@ -49,6 +49,8 @@ class Scaling:
         fits: Whether a device holds it. Shape (W,).
         baseline_fits: Whether one worker would hold the batch that the speedup is relative to.
         price: Of a node, on the terms of the options; None where not known.
+        table: The compiled network.
+        estimates: Of every collective by one worker and then by ``workers``. Shape (C, 1 + W).
     """
 
     kind: str
@@ -70,6 +72,8 @@ class Scaling:
     fits: NDArray[np.bool_]
     baseline_fits: bool
     price: NodePrice | None
+    table: CostTable
+    estimates: Estimates
 
 
 def default_workers(cluster: Cluster) -> tuple[int, ...]:
@@ -173,4 +177,6 @@ def scaling(
         fits=fits[1:],
         baseline_fits=bool(fits[0]),
         price=options.node_price(cluster),
+        table=table,
+        estimates=estimates,
     )

@@ -105,7 +105,16 @@ def span_of(choice: Choice) -> Span:
 
 def interval_text(span: Span) -> str:
     """What the figures in brackets are: ``in brackets: 80% intervals, from 12 measured rows of the same platform``."""
-    return f"in brackets: 80% intervals, from {span.step.basis}"
+    return f"in brackets: intervals that hold 80%, from {span.step.basis}"
+
+
+def range_text(span: tuple[float, float] | None, form: Callable[[float], str]) -> str:
+    """``37–46 ms``, or nothing where there is no interval."""
+    if span is None or not all(map(math.isfinite, span)):
+        return ""
+    low, high = map(form, span)
+    number, _, unit = low.partition(" ")
+    return f"{number}–{high}" if high.partition(" ")[2] == unit and unit.isalpha() else f"{low}–{high}"
 
 
 def with_range(value: float, span: tuple[float, float] | None, form: Callable[[float], str]) -> str:
@@ -114,11 +123,9 @@ def with_range(value: float, span: tuple[float, float] | None, form: Callable[[f
     if span is None or not all(map(math.isfinite, (value, *span))):
         return text
     low, high = map(form, span)
-    prefix = "$" if all(part.startswith("$") for part in (text, low, high)) else ""
     unit = text.partition(" ")[2]
-    alike = unit and unit.isalpha() and all(part.partition(" ")[2] == unit for part in (low, high))
-    if prefix:
+    if all(part.startswith("$") for part in (text, low, high)):
         low, high = low.removeprefix("$"), high.removeprefix("$")
-    elif alike:
+    elif unit.isalpha() and all(part.partition(" ")[2] == unit for part in (low, high)):
         low, high = low.partition(" ")[0], high.partition(" ")[0]
     return f"{text} ({low}–{high})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from paleo_opt.estimator.scaling import Scaling
 from paleo_opt.network.graph import Network
 from paleo_opt.report import terminal
 from paleo_opt.report.curve import speedup_curve
+from paleo_opt.report.intervals import Span, range_text, spans
 from paleo_opt.report.strategy_text import plural
 from paleo_opt.report.terminal import Column, bold, dim, percent, table
 from paleo_opt.report.units import samples_word
@@ -37,6 +39,18 @@ class ScalingAnswer:
     scaling: Scaling
     in_full: Sequence[str] = ()
     remarks: Sequence[str] = ()
+
+    @cached_property
+    def spans(self) -> list[list[Span]]:
+        """The intervals of every point, by collective and workers."""
+        found, count = self.scaling, self.scaling.workers.size
+        indices = [row * (count + 1) + column + 1 for row in range(len(found.collectives)) for column in range(count)]
+        every = spans(
+            found.table,
+            [found.estimates.strategies.row(index) for index in indices],
+            [(found.estimates, index) for index in indices],
+        )
+        return [every[row * count : (row + 1) * count] for row in range(len(found.collectives))]
 
     def to_json(self) -> dict[str, Any]:
         """The answer, a list of points by collective; every figure carries its unit in its name."""
@@ -63,6 +77,9 @@ class ScalingAnswer:
             ]
             for row, name in enumerate(found.collectives)
         }
+        for name, of_collective in zip(found.collectives, self.spans, strict=True):
+            for point, span in zip(points[name], of_collective, strict=True):
+                point["interval"] = span.to_json(point)
         return {
             "network": self.network.name,
             "cluster": found.cluster.name,
@@ -108,8 +125,9 @@ def _matrix(found: Scaling, letters: dict[str, str], room: int) -> list[str]:
     return table(columns, rows, room)
 
 
-def _figures(network: Network, found: Scaling, name: str, room: int) -> list[str]:
+def _figures(answer: ScalingAnswer, name: str, room: int) -> list[str]:
     """Every figure of one collective."""
+    network, found = answer.network, answer.scaling
     row = found.collectives.index(name)
     columns = (
         Column("workers"),
@@ -123,6 +141,7 @@ def _figures(network: Network, found: Scaling, name: str, room: int) -> list[str
         Column("efficiency"),
         Column("to target", constant=False),
         Column("cost", constant=False),
+        Column("step, 80%", keep=4),
     )
     rows = []
     for i in range(found.workers.size):
@@ -141,6 +160,7 @@ def _figures(network: Network, found: Scaling, name: str, room: int) -> list[str
                 percent(float(found.efficiency[row, i])),
                 quantities.format_time(time) if time == time else "–",
                 quantities.format_money(cost) if cost == cost else "–",
+                range_text(answer.spans[row][i].of("step_time_s", step), quantities.format_time),
             ]
         )
     if found.cluster.devices_per_node == 1:
@@ -200,7 +220,7 @@ def render(answer: ScalingAnswer, room: int | None = None) -> str:
     if len(letters) > 1:
         lines += ["", *_matrix(found, letters, room)]
     for name in answer.in_full or (best,):
-        lines += ["", *_figures(answer.network, found, name, room)]
+        lines += ["", *_figures(answer, name, room)]
     if found.workers.size > 1:
         curves = {
             letter: [float(value) for value in found.speedup[found.collectives.index(name)]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from paleo_opt.quantities import format_count, format_energy, format_memory, format_money, format_time
 from paleo_opt.report.html.markup import key, pairs, segments, table, text
+from paleo_opt.report.intervals import interval_text, span_of, with_range
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.pareto import best_then, marks, message, spent_text
 from paleo_opt.report.strategy_text import split_text, strategy_parts
@@ -33,12 +34,13 @@ def _rate(value: float) -> str:
 def headline(answer: Tradeoff) -> str:
     """The recommended strategy and the figures that one asks for first."""
     choice, problem = answer.recommendation.recommended, answer.problem
-    figures = estimate_json(choice.estimates)
+    figures, span = estimate_json(choice.estimates), span_of(choice)
+    step = figures["step_time_s"]
     tiles = [
-        ("time to target", format_time(choice.time_s)),
-        ("cost", format_money(choice.cost_usd)),
+        ("time to target", with_range(choice.time_s, span.of("time_to_target_s", choice.time_s), format_time)),
+        ("cost", with_range(choice.cost_usd, span.of("cost_usd", choice.cost_usd), format_money)),
         ("energy", _energy(choice.energy_kwh)),
-        ("one step", format_time(figures["step_time_s"])),
+        ("one step", with_range(step, span.of("step_time_s", step), format_time)),
         (f"{samples_word(problem.network)}/s", _rate(figures["samples_per_s"])),
         ("memory of a device", f"{percent(figures['memory_bytes'] / figures['device_memory_bytes'])}"),
     ]
@@ -47,6 +49,7 @@ def headline(answer: Tradeoff) -> str:
     return (
         f'<p class="answer"><span class="tag">{text(SUPERLATIVES[problem.goal])}</span> {text(where)}</p>'
         f'<dl class="tiles">{shown}</dl><p class="proof">{text(message(answer))}.</p>'
+        f'<p class="note">{text(interval_text(span))}.</p>'
     )
 
 
