@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,8 @@ def calibrate(
     count = len(chosen) + len(measured)
     if count < FEWEST_ROWS:
         raise SpecError(_too_few(count, refused, paths))
+    if len({_work(row) for row in chosen} | {_work(row) for row in measured}) == 1:
+        raise SpecError("all rows measured the same work; no constant can be told from the others")
     residuals = _Residuals(chosen, measured, of, on, link)
     meant, exact = _constants(of, on, link, chosen)
     touched = [one for one in meant if residuals.moved_by(one)]
@@ -144,8 +146,10 @@ def calibrate(
         lambda values: residuals({one.name: _shift(one, value) for one, value in zip(touched, values, strict=True)}),
         [_parameter(one) for one in touched],
         classes,
-        bootstrap=bootstrap,
-        seed=seed,
+        # A row whose runs differ says less: another process may have come between.
+        np.array([*(row.spread for row in chosen), *(0.0 for _ in measured)]),
+        bootstrap,
+        seed,
     )
     return Calibration(
         files=tuple(map(str, paths)),
@@ -212,6 +216,13 @@ def _too_few(count: int, refused: Sequence[RefusedRow], paths: Sequence[str | Pa
     return problems + [Problem(f"refused: {reason}", name) for reason in reasons[:5]]
 
 
+def _work(row: MicroRow | MeasuredRow) -> MicroRow | MeasuredRow:
+    """A row without what it measured and who."""
+    if isinstance(row, MicroRow):
+        return replace(row, id="", time_s=0.0, spread=0.0, repeats=0, source="", file="", line=0)
+    return replace(row, id="", measured=1.0, source="", file="", line=0)
+
+
 class _Residuals:
     """ln(predicted / measured) of the rows, from shifts of constants."""
 
@@ -236,7 +247,8 @@ class _Residuals:
         errors = np.empty(self._measured.size)
         errors[:count] = np.log(self._model.predict(shifts)) - self._measured[:count]
         if self._steps:
-            predictions, refused = predict(self._steps, Options(platform=self._platform, shifts=dict(shifts)))
+            options = Options(platform=self._platform, shifts=dict(shifts))
+            predictions, refused = predict(self._steps, options, intervals=False)
             assert not refused
             predicted = np.log([prediction.predicted for prediction in predictions])
             errors[count:] = self._sign * (predicted - self._measured[count:])

@@ -102,6 +102,7 @@ def fit(
     residuals: Callable[[Floats], Floats],
     parameters: Sequence[Parameter],
     classes: Sequence[str] | None = None,
+    noise: Floats | None = None,
     bootstrap: int = 0,
     seed: int = 0,
 ) -> Fit:
@@ -111,18 +112,21 @@ def fit(
         residuals: From the parameters' values to ln(predicted / measured) of each row. (parameters,) to (rows,).
         parameters: What to fit; at least one.
         classes: Of each row: those of one class scatter alike; all of one where None.
+        noise: Of each row's own measurement, as deviation of its logarithm, on top of its class's scatter; none where
+            None. Shape (rows,).
         bootstrap: How often to draw the rows anew; 0 for not at all.
         seed: Of the bootstrap.
     """
     theta0 = np.log([parameter.prior.value for parameter in parameters])
     before = residuals(np.exp(theta0))
     classes = [""] * before.size if classes is None else classes
+    noise = np.zeros(before.size) if noise is None else noise
     weights = np.ones(before.size)
     # σ and θ depend on each other. Far from the minimum σ would take the priors' error for scatter, so it starts small.
     theta, scatter = theta0, np.full(before.size, _FIRST_SCATTER)
     for _ in range(_MOST_ROUNDS):
         theta = _minimum(residuals, parameters, theta, weights, scatter)
-        found = _scatters(residuals(np.exp(theta)), classes)
+        found = np.hypot(_scatters(residuals(np.exp(theta)), classes), noise)
         settled = bool(np.abs(np.log(found / scatter)).max() < _SETTLED)
         scatter = found
         if settled:

@@ -92,7 +92,7 @@ def usable_steps(
             usable.append(row)
     if not usable:
         return usable, refused
-    predictions, rejected = predict(usable, Options(platform=platform.file or platform.name))
+    predictions, rejected = predict(usable, Options(platform=platform.file or platform.name), intervals=False)
     refused += [RefusedRow(refusal.row.id, refusal.reason) for refusal in rejected]
     return [prediction.row for prediction in predictions], refused
 

@@ -77,7 +77,12 @@ def render(answer: Calibration, files: Sequence[str] = (), recommended: Mapping[
     ]
     pairs = list(zip(answer.constants, answer.fit.fitted, strict=True))
     checked = any(fitted.bootstrap is not None for _, fitted in pairs)
-    columns = [Column("constant", right=False), Column("before"), Column("after"), Column("", right=False)]
+    columns = [
+        Column("constant", right=False),
+        Column("before"),
+        Column("after"),
+        Column("verdict", right=False, shrinks_to=20),
+    ]
     cells = [
         [display_name(meant.name), _before(meant), _after(meant, fitted), _said(meant, fitted)]
         for meant, fitted in pairs
@@ -110,7 +115,7 @@ def _said(meant: Meant, fitted: Fitted) -> str:
     if fitted.verdict.startswith("only with "):
         return f"only with {display_name(fitted.verdict.removeprefix('only with '))}"
     if meant.reason and fitted.verdict == "kept its prior":
-        return f"read off {meant.reason}"
+        return "read off the fastest row"
     return fitted.verdict
 
 
