@@ -18,9 +18,12 @@ from paleo_opt.estimator.cost_table import CONV_ALGORITHMS, compile_network
 from paleo_opt.estimator.estimate import Estimates, Memos, Options, estimate
 from paleo_opt.estimator.options import MODELS
 from paleo_opt.estimator.places import make_places
+from paleo_opt.estimator.reliability import Operations
 from paleo_opt.estimator.strategy import Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster, Level
+from paleo_opt.hardware.load import load_cluster
 from paleo_opt.network.graph import TrainingJob
+from paleo_opt.network.load import load_network
 
 NET = "alexnet_v2"  # its fully connected layers are marked for the hybrid split
 FIELDS = (
@@ -437,3 +440,21 @@ def test_impossible_options_are_refused(changes: dict[str, Any], message: str) -
 def test_a_set_in_a_precision_that_the_device_lacks_is_refused() -> None:
     with pytest.raises(SpecError, match="round has no peak in fp8"):
         estimate(table(NET), open_mesh(precisions=("fp8",)))
+
+
+def test_without_a_barrier_nobody_waits_for_the_slowest_and_gradients_grow_old() -> None:
+    one = Strategy(load_cluster("ec2-p2.8xlarge"), 8, 32, collective="one_to_all", precision="fp32")
+    table = compile_network(load_network("resnet50"))
+    waiting, free = (estimate(table, one, Options(updates=name)) for name in ("synchronous", "asynchronous"))
+    assert number(waiting.staleness) == 0.0
+    assert number(free.staleness) == 7.0
+    # Each worker's own push and pull is exposed; the servers are no bottleneck here.
+    assert number(free.exposed_all_reduce_time_s) > 0.0
+    lagging = Options(updates="asynchronous", operations=Operations(straggler_variation=0.2))
+    assert number(estimate(table, one, lagging).running_time_s) == pytest.approx(number(free.running_time_s))
+
+
+def test_asynchronous_updates_need_a_parameter_server() -> None:
+    one = Strategy(load_cluster("ec2-p2.8xlarge"), 8, 32, collective="ring_all_reduce", precision="fp32")
+    with pytest.raises(SpecError, match="parameter server"):
+        estimate(compile_network(load_network("resnet50")), one, Options(updates="asynchronous"))

@@ -16,6 +16,7 @@ from paleo_opt.estimator.collectives import COLLECTIVES
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options, estimate
 from paleo_opt.estimator.strategy import Integers, Strategy
+from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
 
 #: The all-reduces that run on any network; ``in_network`` needs switches that add.
@@ -60,6 +61,8 @@ def configure(
             the cluster has).
     """
     options = options or Options()
+    if options.updates == "asynchronous":
+        collective = collective or SERVERS
     gpus = gpus or cluster.devices_per_node
     precision = precision or cluster.device.training_precision
     if split is None:

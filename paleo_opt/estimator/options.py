@@ -10,8 +10,10 @@ from paleo_opt.estimator.energy import PowerModel
 from paleo_opt.estimator.memory import DEFAULT_RESERVE, OPTIMIZER_STATES
 from paleo_opt.estimator.prices import NodePrice, node_price
 from paleo_opt.estimator.reliability import Operations
+from paleo_opt.hardware.bounds import MOST_DEVICES
 from paleo_opt.hardware.cluster import PRICINGS, Cluster
 from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.link_constants import link_constant
 from paleo_opt.hardware.platform import Platform
 from paleo_opt.hardware.platform_load import load_platform, platform_of
 
@@ -92,6 +94,25 @@ class Options:
         if self.ppp_comp is not None:
             return self.ppp_comp
         return device.ppp_comp.get(precision, DEFAULT_PPP_COMP[precision])
+
+    def link_share(self, cluster: Cluster, gpus: int | None = None) -> tuple[float, str]:
+        """The share of the bandwidth that large messages attain between ``gpus`` devices, and where it is from.
+
+        Under the roofline model, of the outermost level that they use (of all levels where None); from ``given``,
+        ``measured``, ``the cluster's`` (under PALEO) or ``assumed``.
+        """
+        if self.ppp_comm is not None:
+            return self.ppp_comm, "given"
+        if self.model == "paleo":
+            return self.cluster_ppp(cluster), "assumed" if cluster.ppp_comm is None else "the cluster's"
+        reach, level = 1, cluster.levels[0]
+        for level in cluster.levels:
+            reach *= level.size or MOST_DEVICES
+            if gpus is not None and reach >= gpus:
+                break
+        attained = link_constant(level.constants, "attained", level.latency)
+        share = attained.value * self.platform_of(cluster.device).constant("communication").value
+        return share, "measured" if "attained" in level.constants else "assumed"
 
     def platform_of(self, device: Device) -> Platform:
         """The software on ``device``. Raises as `platform_load.load_platform`."""

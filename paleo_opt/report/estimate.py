@@ -71,7 +71,7 @@ class EstimateAnswer:
                 "updates": options.updates,
                 "conv_algorithm": self.table.algorithm_under(self.options.model),
                 "ppp_comp": options.peak_share(cluster.device, self.strategy.precision)[0],
-                "ppp_comm": options.cluster_ppp(cluster),
+                "ppp_comm": options.link_share(cluster, self.strategy.gpus)[0],
                 "pipelined": options.pipelined,
                 "workspace_limit_bytes": options.workspace_limit,
                 "training": options.training,
@@ -102,10 +102,8 @@ def model_text(answer: EstimateAnswer) -> str:
     if options.model == "roofline":
         parts.insert(1, f"platform {options.platform_of(device).name}")
     if strategy.gpus > 1:
-        origin = "assumed" if strategy.cluster.ppp_comm is None else "the cluster's"
-        if options.ppp_comm is not None:
-            origin = "given"
-        parts.append(f"{percent(options.cluster_ppp(strategy.cluster))} of link bandwidth ({origin})")
+        share, origin = options.link_share(strategy.cluster, strategy.gpus)
+        parts.append(f"{percent(share)} of link bandwidth ({origin})")
     if options.pipelined:
         parts.append("memory traffic behind arithmetic")
     return " · ".join(parts)
@@ -254,6 +252,11 @@ def _notes(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
     job, strategy = answer.table.network.job, answer.strategy
     notes = [*answer.choices]
     if answer.options.training:
+        if answer.options.updates == "asynchronous":
+            notes.append(
+                f"asynchronous updates: a gradient is {figures['staleness']:,.0f} updates old on average; the samples "
+                "to the target are those of synchronous training, and staleness needs more"
+            )
         if job is None:
             notes.append("the network's file has no job, so there is no time, money or energy to target")
         elif strategy.global_batch > job.max_global_batch:

@@ -91,6 +91,7 @@ def estimate_json(
         "fits": bool(np.broadcast_to(estimates.fits, shape)[where]),
         "samples_per_s": at(estimates.samples_per_s),
         "mfu": at(estimates.mfu),
+        "staleness": at(estimates.staleness),
         **target,
     }
     return found | {"interval": None if span is None else span.to_json(found)}

@@ -112,7 +112,7 @@ def cluster_json(problem: SearchProblem, cluster: Cluster) -> dict[str, Any]:
         "cluster": cluster.name,
         "device": device.name,
         "ppp_comp": options.peak_share(device, device.training_precision)[0],
-        "ppp_comm": options.cluster_ppp(cluster),
+        "ppp_comm": options.link_share(cluster)[0],
         "price_usd_per_node_hour": None if price is None else price.dollars_per_hour,
         "price_date": None if price is None else price.date,
     }

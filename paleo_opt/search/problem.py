@@ -15,6 +15,7 @@ from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.load import load_cluster, load_device
 from paleo_opt.network.graph import Network, TrainingJob
@@ -234,9 +235,10 @@ def load_problem(
     table = compile_network(network, conv_algorithm)
     if not isinstance(space, SearchSpace):
         space = load_space(space, of_space)
-    fixed = fixed or Fixed()
+    fixed, options = fixed or Fixed(), options or Options()
+    if options.updates == "asynchronous" and fixed.collective is None:
+        fixed = replace(fixed, collective=SERVERS)
     space = fixed.narrow(space, table)
-    options = options or Options()
     clusters = _clusters(space, on, device, of_cluster, options)
     clusters, notes = _with_figures(clusters, budgets, goal, options)
     limit = network.job.max_global_batch

@@ -26,9 +26,7 @@ def assumptions(answer: Tradeoff) -> str:
     options, strategy = problem.options, choice.strategy
     device, precision = strategy.cluster.device, strategy.precision
     share, share_origin = options.peak_share(device, precision)
-    links = (
-        "given" if options.ppp_comm is not None else "assumed" if strategy.cluster.ppp_comm is None else "the cluster's"
-    )
+    links, links_origin = options.link_share(strategy.cluster, strategy.gpus)
     figures, job = estimate_json(choice.estimates), problem.job
     samples = figures["samples_to_target"]
     error = float(job_relative_error(job, strategy.global_batch))
@@ -37,7 +35,7 @@ def assumptions(answer: Tradeoff) -> str:
         ("model", f"{text(options.model)}, {text(problem.table.algorithm_under(options.model))} convolutions"),
         *_platform(options, device),
         ("share of peak attained", f"{percent(share)} in {text(precision)} ({share_origin})"),
-        ("share of link bandwidth attained", f"{percent(options.cluster_ppp(strategy.cluster))} ({links})"),
+        ("share of link bandwidth attained", f"{percent(links)} ({links_origin})"),
         ("target", text(job.target)),
         ("samples to the target", f"{samples / 1e6:,.4g} M at a global batch of {strategy.global_batch:,}{within}"),
         *_law(job),
