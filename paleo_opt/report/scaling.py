@@ -141,7 +141,7 @@ def _figures(answer: ScalingAnswer, name: str, room: int) -> list[str]:
         Column("efficiency"),
         Column("to target", constant=False),
         Column("cost", constant=False),
-        Column("step, 80%", keep=4),
+        Column("step, 80%", keep=1),
     )
     rows = []
     for i in range(found.workers.size):
