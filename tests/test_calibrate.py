@@ -237,3 +237,26 @@ class TestLeastWork:
 
 def test_every_platform_constant_has_a_place_in_the_fit() -> None:
     assert set(TRUTH) <= set(CONSTANTS)
+
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "calibration"
+
+
+@pytest.mark.parametrize(("micro", "device", "nearer_than"), [
+    ("micro.csv", "amd-epyc-1-core", 0.10), ("micro-2.csv", "amd-epyc-1-core-of-2", 0.25),
+])  # fmt: skip
+def test_operations_predict_the_steps_of_a_network(
+    micro: str, device: str, nearer_than: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of docs/calibration.md: its steps are no part of the calibration."""
+    monkeypatch.setenv("PALEO_OPT_PATH", str(EXAMPLE))
+    before = [found for found in paleo_opt.validate(EXAMPLE / "steps.csv").predictions if found.row.device == device]
+    for name, text in calibrated_files(calibrate(EXAMPLE / micro, device)).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PALEO_OPT_PATH", f"{EXAMPLE}:{tmp_path}")
+    after = [found for found in paleo_opt.validate(EXAMPLE / "steps.csv").predictions if found.row.device == device]
+    assert before
+    for then, now in zip(before, after, strict=True):
+        assert abs(now.error) < min(nearer_than, abs(then.error))

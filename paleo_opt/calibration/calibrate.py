@@ -36,6 +36,8 @@ _BEST_DEVIATION = 0.03
 #: Quantities that grow with the time; of the others, rates, the inverse is compared.
 _RATES = ("samples_per_s", "tokens_per_s", "tokens_per_s_per_gpu", "tflops_per_gpu", "mfu", "speedup")
 _LEAST_TIME = 1e-9
+#: A constant goes into a file where its deviation shrank below this share, or it moved by this share of its deviation.
+_KNOWN_BETTER, _MOVED = 0.9, 0.1
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,12 @@ class Calibration:
     refused: tuple[RefusedRow, ...]
 
     def written(self) -> dict[str, Constant]:
-        """The constants that go into files: those that the rows tell, alone or together with another."""
+        """The constants that go into files: those that the rows moved, or know better than before."""
         return {
             meant.name: Constant(fitted.value, fitted.deviation)
             for meant, fitted in zip(self.constants, self.fit.fitted, strict=True)
-            if fitted.verdict != "kept its prior" or meant.reason
+            if fitted.deviation < _KNOWN_BETTER * meant.given.deviation
+            or abs(math.log(fitted.value / meant.given.value)) > _MOVED * meant.given.deviation
         }
 
     def errors(self) -> dict[str, tuple[int, Floats, Floats]]:
