@@ -60,9 +60,9 @@ class Span:
         """``[low, high]`` of every figure that has one, on how many rows they rest, and which, in words."""
         found: dict[str, Any] = {}
         for name in (*_TIMES, *_RATES, *_TARGETS):
-            value = figures.get(name)
-            if value is not None:
-                found[name] = None if value != value else list(self.of(name, value) or ())
+            if name in figures:
+                value = figures[name]
+                found[name] = None if value is None or value != value else list(self.of(name, value) or ())
         return found | {"rows": self.step.rows, "basis": self.step.basis}
 
 
