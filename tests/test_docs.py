@@ -250,7 +250,7 @@ def test_documented_commands_are_the_commands() -> None:
 
 
 #: Objects whose keys are names of things.
-KEYED_BY_NAME = {"collectives", "platforms", *(f"by.{name}" for name in GROUPINGS)}
+KEYED_BY_NAME = {"collectives", "errors", "platforms", *(f"by.{name}" for name in GROUPINGS)}
 
 
 def paths(value: Any, prefix: str = "") -> set[str]:
@@ -271,6 +271,13 @@ JSON = {
     "JSON of plan": ("plan", "examples/quarter.yaml"),
     "JSON where nothing is feasible": ("recommend", "vgg16", "--budget", "8gpus", "--budget", "5min"),
     "JSON of estimate": ("estimate", "vgg16", "--on", "p4d.24xlarge"),
+    "JSON of calibrate": (
+        "calibrate",
+        "examples/calibration/micro.csv",
+        "examples/calibration/micro-2.csv",
+        "--device",
+        "examples/calibration/hardware/devices/amd-epyc-1-core.yaml",
+    ),
     "JSON of validate": ("validate", "examples/measurements.csv"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
 }
