@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ _CHANNELWISE = frozenset(
      "Identity", "LocalResponseNormalization", "Flatten", "Reshape")
 )  # fmt: skip
 #: Types that write where they read, or keep a view: nothing is kept for the backward pass beyond their input.
-_IN_PLACE = frozenset(("Activation", "Reshape", "Flatten", "Identity", "Softmax"))
+_IN_PLACE = frozenset(("Activation", "Reshape", "Flatten", "Identity", "Softmax", "PositionEmbedding", "ClassToken"))
 
 
 #: What layers read from other devices: for each kind of fetch, the elements per sample that one parent device holds.
@@ -192,11 +193,13 @@ class CostTable:
     Attributes:
         network: What was compiled.
         conv_algorithm: One of `CONV_ALGORITHMS`, or None for each model's own default.
+        memos: What sweeps keep between them (`search.sweep`).
     """
 
     network: Network
     conv_algorithm: str | None = None
     _layouts: dict[tuple[str, int], Layout] = field(default_factory=dict, repr=False, compare=False)
+    memos: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -274,6 +277,8 @@ def _fetches(fetches: dict[str, list[float]], kinds: Sequence[str]) -> Fetches:
 def _tensors(layer: Layer) -> int:
     if not layer.parameters:
         return 0
+    if layer.type in ("LayerNormalization", "RMSNormalization"):
+        return 2 if layer.bias else 1
     normalizer = bool(layer.normalizer) or layer.type == "BatchNormalization"
     return bool(layer.weights) + (2 if normalizer else 0) + bool(layer.bias)
 
@@ -303,6 +308,8 @@ def _compile_layout(network: Network, split: str, tensor: int, conv_algorithm: s
                 fetches["collect"].append(size / tensor)
 
     def kept(layer: Layer) -> float:
+        if layer.kept is not None:
+            return layer.kept * layer.output_size / (tensor if layer.name in divided_names else 1)
         if layer.type in _IN_PLACE:
             return 0.0
         # A normalizer keeps its own input besides the layer's output.

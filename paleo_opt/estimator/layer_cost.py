@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from paleo_opt.estimator import convolution
 from paleo_opt.estimator.convolution import NOTHING, Cost, Term
+from paleo_opt.estimator.transformer_kernels import TYPES, transformer_costs
 from paleo_opt.network.graph import RNN_GATES, Layer
 
 PASSES = ("forward", "backward_data", "backward_filter")
@@ -104,6 +105,8 @@ def layer_passes(layer: Layer, parts: int, algorithm: str) -> Passes:
     elif layer.type == "UpSampling":
         cost = _elementwise(0.0, layer.input_size / parts, layer.output_size / parts)
         passes = (cost, cost, NOTHING)
+    elif layer.type in TYPES:
+        passes = transformer_costs(layer, parts)
     elif layer.type == "Embedding":
         lookup = _elementwise(0.0, layer.output_size / parts, layer.output_size / parts)
         passes = (lookup, NOTHING, lookup)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from paleo_opt.estimator.convolution import Term
 from paleo_opt.estimator.convolution_kernels import Kernel, convolution_kernels
+from paleo_opt.estimator.transformer_kernels import TYPES, transformer_passes
 from paleo_opt.network.graph import RNN_GATES, Layer
 
 NOTHING = Term(0.0, 0.0)
@@ -125,7 +126,8 @@ def _memory_bound(layer: Layer, parts: int) -> tuple[Kernels, Kernels] | None:
             (_traffic(2.0 * read, "normalizer"), _traffic(2.0 * read + written)),
         )
     if layer.type in ("Activation", "Sigmoid"):
-        fused = "activation" if layer.type == "Activation" else ""
+        # Libraries fuse the activations of convolutions; a transformer's, whose input is kept, runs by itself.
+        fused = "activation" if layer.type == "Activation" and layer.kept is None else ""
         return (_traffic(both, fused),), (_traffic(both + written, fused),)
     if layer.type == "Softmax":
         return (_traffic(both + read),), (_traffic(both + written),)
@@ -180,6 +182,9 @@ def layer_kernels(layer: Layer, parts: int, readers: int) -> tuple[LayerPass, La
     elif layer.type in RNN_GATES:
         recurrent = _recurrent_passes(layer, parts)
         passes = (_one(recurrent[0]), _one(recurrent[1]), _one(recurrent[2]))
+    elif layer.type in TYPES:
+        found_kernels = [tuple(map(LayerKernel, step)) for step in transformer_passes(layer, parts)]
+        passes = (_one((), found_kernels[0]), _one((), found_kernels[1]), _one((), found_kernels[2]))
     elif layer.type == "Embedding":
         passes = (_one((), (_traffic(2.0 * size),)), _one(()), _one((), (_traffic(3.0 * size),)))
     else:

@@ -10,16 +10,26 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+from paleo_opt.network.attention import AttentionSizes, ExpertSizes
+
+if TYPE_CHECKING:
+    from paleo_opt.network.transformer_sizes import TransformerSizes
 
 Shape = tuple[int, ...]
 
 #: Layer types that take time, in the words of the PALEO paper (table 1 and section 4).
 TIMED_TYPES = (
     "Convolution", "Deconvolution", "InnerProduct", "Pooling", "Dropout", "Concatenate", "Elementwise", "Reshape",
-    "UpSampling", "Softmax", "Sigmoid", "SimpleRNN", "GRU", "LSTM", "Embedding",
+    "UpSampling", "Softmax", "Sigmoid", "SimpleRNN", "GRU", "LSTM", "Embedding", "Attention", "Experts",
+    "GatedActivation",
 )  # fmt: skip
 #: Cheap layer types: they keep or flatten their shape and cost no time under PALEO.
-UNTIMED_TYPES = ("Input", "Activation", "BatchNormalization", "LocalResponseNormalization", "Flatten", "Identity")
+UNTIMED_TYPES = (
+    "Input", "Activation", "BatchNormalization", "LocalResponseNormalization", "Flatten", "Identity",
+    "LayerNormalization", "RMSNormalization", "PositionEmbedding", "ClassToken", "Gather",
+)  # fmt: skip
 RNN_GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -49,6 +59,10 @@ class Layer:
         activation: The function applied to the output inside the layer, or empty.
         split: In the hybrid layout ``data`` (replicated on every worker) or ``model`` (outputs divided over them).
         line: Line of the network's file.
+        attention: Of Attention, else None.
+        experts: Of Experts, else None.
+        tied: With the weights of an Embedding before it, which are counted there.
+        kept: Elements kept for the backward pass for each element of the output; None for what the type keeps.
     """
 
     name: str
@@ -72,6 +86,10 @@ class Layer:
     activation: str = ""
     split: str = "data"
     line: int = 0
+    attention: AttentionSizes | None = None
+    experts: ExpertSizes | None = None
+    tied: bool = False
+    kept: float | None = None
 
     @property
     def input_size(self) -> int:
@@ -95,14 +113,26 @@ class Layer:
             return (shape[-1] if len(shape) == 2 else math.prod(shape)) * self.outputs
         if self.type in RNN_GATES:
             return RNN_GATES[self.type] * self.outputs * (self.input_shapes[0][-1] + self.outputs)
-        if self.type == "Embedding":
+        if self.type in ("Embedding", "PositionEmbedding"):
             return self.vocabulary * self.outputs
+        if self.type == "ClassToken":
+            return self.outputs
+        if self.experts is not None:
+            inner = (2 if self.experts.gated else 1) * self.experts.ffn
+            return self.experts.experts * self.outputs * (inner + self.experts.ffn)
         return 0
 
     @property
     def parameters(self) -> int:
         """Trained parameters: weights, biases, and the shift and scale of normalizers."""
-        count = self.weights
+        count = 0 if self.tied else self.weights
+        if self.attention is not None:
+            return self.attention.parameters
+        if self.type in ("LayerNormalization", "RMSNormalization"):
+            return self.output_shape[-1] * (2 if self.bias else 1)
+        if self.experts is not None:
+            inner = (2 if self.experts.gated else 1) * self.experts.ffn
+            return count + (self.experts.experts * (inner + self.outputs) if self.bias else 0)
         if self.bias:
             gates = RNN_GATES.get(self.type, 1)
             count += gates * self.outputs * (2 if self.recurrent_bias else 1)
@@ -130,6 +160,13 @@ class Layer:
             return self.input_size
         if self.type == "Softmax":
             return 3 * self.input_size
+        if self.attention is not None:
+            sizes = self.attention
+            return 2 * sizes.heads * sizes.visible_pairs * (sizes.head_size + sizes.value_head_size)
+        if self.experts is not None:
+            return 2 * self.weights // self.experts.experts * self.experts.top_k * self.output_shape[0]
+        if self.type == "GatedActivation":
+            return self.output_size
         return 0
 
 
@@ -191,6 +228,7 @@ class Network:
         input_shape: Of one sample.
         layers: The first is the ``Input``, named ``data``.
         job: None where the file has none.
+        transformer: The sizes that its layers were expanded from, or None where the file lists them.
     """
 
     name: str
@@ -200,6 +238,7 @@ class Network:
     input_shape: Shape
     layers: tuple[Layer, ...]
     job: TrainingJob | None
+    transformer: TransformerSizes | None = None
 
     @cached_property
     def parameters(self) -> int:

@@ -1,7 +1,8 @@
 """Load a network from its YAML: `load_network`.
 
 The file is read with every mistake noted (`paleo_opt.spec_file`), its blocks are expanded to a flat list of layers
-(`paleo_opt.network.blocks`), and these are put in order and given their shapes (`paleo_opt.network.shapes`).
+(`paleo_opt.network.blocks`), and these are put in order and given their shapes (`paleo_opt.network.shapes`). The layers
+of a transformer follow from its sizes (`paleo_opt.network.transformer`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from paleo_opt.network.graph import Layer, Network, Shape, sequence_steps
 from paleo_opt.network.job import read_job
 from paleo_opt.network.layer_fields import FIELDS, MAX_VALUE, Values, read_values
 from paleo_opt.network.shapes import infer
+from paleo_opt.network.transformer import transformer_layers
+from paleo_opt.network.transformer_sizes import read_transformer
 from paleo_opt.spec_file import Fields, as_integer, read_spec
 from paleo_opt.yaml_nodes import shown
 
@@ -42,6 +45,8 @@ def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES
     if name and name != path.stem:
         root.problem(f"is {shown(name)!r}; expected {path.stem!r}, as the file is called", "name")
     description, source = root.text("description", ""), root.text("source", "")
+    if "transformer" in root:
+        return _transformer(root, name, description, source)
     input_shape = _input_shape(root)
     expansion = Expansion(_defaults(root))
     expansion.expand(root)
@@ -53,6 +58,24 @@ def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES
     layers = _shaped(_in_order(expansion, root), input_shape, root)
     root.raise_problems()
     return Network(name, description, source, root.file, input_shape, layers, job)
+
+
+def _transformer(root: Fields, name: str, description: str, source: str) -> Network:
+    """The network of a file that gives the sizes of a transformer instead of layers."""
+    for other in ("input", "defaults", "blocks", "layers"):
+        if other in root:
+            root.node(other)
+            root.problem("has no place beside `transformer`, which all layers follow from", other)
+    fields = root.fields("transformer")
+    sizes = read_transformer(fields) if fields.is_mapping else None
+    job_fields, job = root.fields("job", None), None
+    if job_fields is not None and job_fields.is_mapping and (sizes is not None or not root.problems):
+        job = read_job(job_fields, None if sizes is None or sizes.kind == "vision" else sizes.sequence_length)
+    root.finish()
+    root.raise_problems()
+    assert sizes is not None, "an absent section was not refused"
+    layers = transformer_layers(sizes, root.file)
+    return Network(name, description, source, root.file, layers[0].output_shape, layers, job, sizes)
 
 
 def _input_shape(root: Fields) -> Shape:
