@@ -280,6 +280,7 @@ JSON = {
     ),
     "JSON of validate": ("validate", "examples/measurements.csv"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
+    "JSON of sensitivity": ("sensitivity", "vgg16", "--on", "p4d.24xlarge"),
 }
 #: ``nearest.estimate.*`` stands for every field of that section.
 WHOLE = {"strategy.*": "Strategy", "estimate.*": "Estimate", "inputs.*": "JSON of recommend"}
