@@ -17,10 +17,13 @@ from paleo_opt.estimator.estimate import MONTH_S, Estimates, Memos, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
+from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.search.blocks import Block
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
+#: Sets of clusters and layouts whose intermediate values are kept.
+_MOST_MEMOS = 64
 _MOST_SLOTS = 4_000_000
 #: Ranks what breaks a limit behind all that keeps to it, and still by its figure.
 _PENALTY = 1e15
@@ -129,6 +132,20 @@ def _joined(held: list[tuple[Integers, Integers, Integers]]) -> tuple[Integers, 
     return row, micro_batch, accumulation
 
 
+def _kept_memos(
+    table: CostTable, model: Block, clusters: tuple[Cluster, ...], precisions: tuple[str, ...], options: Options
+) -> Memos:
+    """What was computed for the same clusters and options before: a question sweeps a space several times."""
+    key = (model.split, model.tensor, model.collectives, tuple(map(id, clusters)), precisions, id(options))
+    if key not in table.memos:
+        if len(table.memos) >= _MOST_MEMOS:
+            table.memos.clear()
+        # What the key names by its identity is kept with it.
+        table.memos[key] = (Memos(make_places(clusters, precisions, options)), clusters, options)
+    found: Memos = table.memos[key][0]
+    return found
+
+
 def solve(
     table: CostTable,
     blocks: Sequence[Block],
@@ -153,7 +170,7 @@ def solve(
     collectives = len(model.collectives)
     clusters = tuple(block.cluster for block in blocks)
     precisions = tuple(block.precision for block in blocks)
-    memos = Memos(make_places(clusters, precisions, options))
+    memos = _kept_memos(table, model, clusters, precisions, options)
     lengths = np.array([block.gpus.size for block in blocks])
     gpus = np.concatenate([block.gpus for block in blocks])
     place = np.repeat(np.arange(len(blocks)), lengths)
