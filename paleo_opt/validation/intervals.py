@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paleo_opt.validation.basis import basis_of
 from paleo_opt.validation.residuals import LEVELS, NO_WIDENING, Features, Residuals
 
 Floats = NDArray[np.float64]
@@ -34,7 +35,7 @@ Integers = NDArray[np.int64]
 COVERAGE = 0.8
 #: Standard deviations of a normal distribution on either side that hold `COVERAGE`.
 NORMAL_80 = 1.2815516
-#: The scatter of all rows counts as so many of a group's own.
+#: The scatter of a larger group counts as so many rows of a group's own.
 _PRIOR_ROWS = 4.0
 #: Nothing is known better than so (of ln), be it measured ever so often: runs differ by themselves.
 LEAST_DEVIATION = 0.02
@@ -124,6 +125,21 @@ class _Messages:
     freedom: Floats
 
 
+@lru_cache(maxsize=64)
+def _of_platforms(residuals: Residuals, pooled: float) -> Floats:
+    """The scatter of a platform's rows, itself drawn towards that of all, for each innermost group."""
+    groups, parents = residuals.groups
+    inner, value = groups[-1], residuals.value
+    members = np.bincount(inner).astype(float)
+    squares = np.bincount(inner, (value - (np.bincount(inner, value) / members)[inner]) ** 2)
+    platform = np.arange(members.size)
+    for level in range(len(LEVELS), LEVELS.index("platform") + 1, -1):
+        platform = parents[level][platform]
+    squares, freedom = np.bincount(platform, squares), np.bincount(platform, members - 1.0)
+    found: Floats = ((_PRIOR_ROWS * pooled + squares) / (_PRIOR_ROWS + freedom))[platform]
+    return found
+
+
 def _innermost(residuals: Residuals, weights: Floats, pooled: float) -> tuple[Floats, Floats, Floats, Floats]:
     """Mean, its variance, scatter and its degrees of freedom of the innermost groups, by weighted rows."""
     groups, parents = residuals.groups
@@ -132,8 +148,9 @@ def _innermost(residuals: Residuals, weights: Floats, pooled: float) -> tuple[Fl
     mean = np.bincount(inner, weights * value, count) / weight
     squares = np.bincount(inner, weights * (value - mean[inner]) ** 2, count)
     # Rows weigh at most 1, so that their sum counts how many there are.
-    freedom = np.maximum(weight - 1.0, 0.0)
-    scatter = (_PRIOR_ROWS * pooled + np.where(weight > 1.0, squares, 0.0)) / (_PRIOR_ROWS + freedom)
+    freedom, squares = np.maximum(weight - 1.0, 0.0), np.where(weight > 1.0, squares, 0.0)
+    prior = _of_platforms(residuals, pooled)
+    scatter = (_PRIOR_ROWS * prior + squares) / (_PRIOR_ROWS + freedom)
     return mean, scatter / weight, scatter, _PRIOR_ROWS + freedom
 
 
@@ -280,29 +297,3 @@ def _quantile(values: Floats, weights: Floats) -> float:
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
     return float(values[order][np.searchsorted(share, COVERAGE)])
-
-
-#: What a row shares with the rows of so many levels, in words.
-_SHARED = ("of other kinds of networks", "of {family} networks", "of {family} networks on {unit} units",
-           "of the same platform", "of the same platform and device", "of the same platform, device and scale",
-           "of the same platform, device, scale and network")  # fmt: skip
-_MISSING = ("none of {family} networks", "none on {unit} units", "none of platform {platform}",
-            "none on {device} with it", "none of {scale}", "none of {network}", "")  # fmt: skip
-_SCALES = {"one": "one device", "node": "several devices of a node", "nodes": "several nodes"}
-
-
-def basis_of(
-    residuals: Residuals, features: Features, depth: int, without: NDArray[np.bool_] | None = None
-) -> tuple[int, str]:
-    """On how many rows an interval rests, and which, in words."""
-    kept = np.ones(len(residuals.rows), dtype=bool) if without is None else ~without
-    if not kept.any():
-        return 0, "no measured rows; a guess"
-    path = residuals.path(features)
-    for codes, code in zip(residuals.codes[:depth], path[:depth], strict=True):
-        kept &= codes == code
-    rows = int(kept.sum())
-    words = {name: getattr(features, name) for name in LEVELS} | {"scale": _SCALES.get(features.scale, features.scale)}
-    missing = _MISSING[depth].format(**words)
-    shared = f"{rows:,} measured row{'s'[: rows != 1]} {_SHARED[depth].format(**words)}"
-    return rows, f"{shared}, {missing}" if missing else shared
