@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from paleo_opt.report.static_charts import COLOURS, check_plots
+from paleo_opt.report.units import short_count
 from paleo_opt.report.validation import figure
 from paleo_opt.validation.validate import Validation
 
@@ -106,7 +107,7 @@ def _draw(answer: Validation, places: list[int], devices: list[str], unit: str, 
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0,) if ends[1] > 30 * ends[0] else (1.0, 2.0, 5.0), numticks=6))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: figure(quantity, value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(quantity, value)))
         axis.set_minor_locator(NullLocator())
     axes.set_aspect("equal")
     axes.tick_params(labelsize=8)
@@ -118,3 +119,12 @@ def _draw(answer: Validation, places: list[int], devices: list[str], unit: str, 
         axes.spines[side].set_visible(False)
     within = sum(abs(item.error) <= BAND for item in items)
     axes.set_title(f"{within} of {len(items)} within ±{BAND:.0%}", loc="left", fontsize=10)
+
+
+def _tick(quantity: str, value: float) -> str:
+    """A power of ten on an axis, short enough for its neighbours: ``100 k/s``, ``1,000 s``."""
+    if quantity.endswith("_per_s") and value >= 1e3:
+        return f"{short_count(value)}/s"
+    if quantity.endswith("time_s") and value >= 1.0:
+        return f"{value:,.0f} s"
+    return figure(quantity, value)
