@@ -12,9 +12,10 @@ import numpy as np
 from paleo_opt.errors import PaleoOptError
 from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable, Floats, compile_network
+from paleo_opt.estimator.effects import gathered
 from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.strategy import Strategies, Strategy
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.platform import Platform
 from paleo_opt.validation.intervals import interval
 from paleo_opt.validation.measured_table import MeasuredRow
@@ -219,7 +220,7 @@ def _figure(
     of = _Estimated(
         runs,
         table,
-        estimate(table, _together([run.strategy for run in runs]), options),
+        estimate(table, gathered([run.strategy for run in runs]), options),
         options,
         np.array([float(run.samples) for run in runs]),
         np.array([float(run.strategy.gpus) for run in runs]),
@@ -237,23 +238,3 @@ def _figure(
 def _named(features: Features, run: Run) -> Features:
     """Rows that do not name their software are no evidence of what the assumed platform does."""
     return replace(features, platform=f"{features.platform}?") if "platform" in run.assumed else features
-
-
-def _together(strategies: Sequence[Strategy]) -> Strategies:
-    """Strategies of one split as one set."""
-    # A cluster is loaded once, so that it is itself wherever it is the same; it cannot be hashed.
-    at = [(id(strategy.cluster), strategy.precision) for strategy in strategies]
-    places = {key: (strategy.cluster, strategy.precision) for key, strategy in zip(at, strategies, strict=True)}
-    order = {key: place for place, key in enumerate(places)}
-    collectives = list(dict.fromkeys(strategy.collective for strategy in strategies))
-    return replace(
-        strategies[0].as_strategies(),
-        clusters=tuple(cluster for cluster, _ in places.values()),
-        precisions=tuple(precision for _, precision in places.values()),
-        collectives=tuple(collectives),
-        gpus=np.array([strategy.gpus for strategy in strategies]),
-        micro_batch=np.array([strategy.micro_batch for strategy in strategies]),
-        accumulation=np.array([strategy.accumulation for strategy in strategies]),
-        collective=np.array([collectives.index(strategy.collective) for strategy in strategies]),
-        place=np.array([order[key] for key in at]),
-    )
