@@ -340,7 +340,7 @@ def test_points_may_bend(tmp_path: Path) -> None:
         (
             POINT_FIELDS + "  critical_batch: 900\n  epochs: 3\n",
             [
-                (5, "job", "needs one of epochs, samples_to_target and points; epochs and points are given"),
+                (5, "job", "samples_to_target, tokens_to_target and points; epochs and points are given"),
                 (15, "job.critical_batch", "follows from the points"),
             ],
         ),

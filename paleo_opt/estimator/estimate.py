@@ -237,7 +237,7 @@ def estimate(
     job = table.network.job
     place, accumulation = strategies.place, strategies.accumulation
     count = len(strategies.clusters)
-    optimizer = options.optimizer or (job.optimizer if job else "momentum")
+    optimizer = options.optimizer or table.network.usual_optimizer
 
     def local(at: Integers, batch: Floats) -> Floats:
         whole, share = _parts(table, layout, places, at, batch, options)

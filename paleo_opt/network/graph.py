@@ -246,6 +246,12 @@ class Network:
         return sum(layer.parameters for layer in self.layers)
 
     @cached_property
+    def active_parameters(self) -> int:
+        """Those that one token sees: of each layer of experts as many as its router chooses."""
+        idle = (layer.parameters * (e.experts - e.top_k) // e.experts for layer in self.layers if (e := layer.experts))
+        return self.parameters - sum(idle)
+
+    @cached_property
     def forward_flops(self) -> int:
         """FLOPs of one sample's forward pass (convolutions, products and the cheap layers; a multiply-add is two)."""
         return sum(layer.forward_flops for layer in self.layers)
@@ -254,6 +260,13 @@ class Network:
     def tokens_per_sample(self) -> int | None:
         """Steps of a sequence (tokens, characters, frames), or None where a sample is no sequence."""
         return sequence_steps(self.input_shape, (layer.type for layer in self.layers))
+
+    @property
+    def usual_optimizer(self) -> str:
+        """The optimizer of its job; without one Adam for a transformer and momentum for others."""
+        if self.job is not None:
+            return self.job.optimizer
+        return "momentum" if self.transformer is None else "adam"
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``; KeyError where there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import yaml
 
@@ -40,7 +41,7 @@ _ASSUMED = (
     "critical_batch: assumed, for want of a source: no batch trains in fewer than about {steps:,.0f} steps, a factor "
     "of 3 either way (docs/convergence.md)"
 )
-_AMOUNTS = ("epochs", "samples_to_target", "points")
+_AMOUNTS = ("epochs", "samples_to_target", "tokens_to_target", "points")
 _MOST_SAMPLES = 1e18
 _MOST_POINTS = 1_000
 
@@ -67,15 +68,24 @@ def read_job(fields: Fields, tokens_per_sample: int | None) -> TrainingJob:
     ``tokens_per_sample`` are the steps of a sequence; None where samples are none.
     """
     dataset, target = fields.text("dataset"), fields.text("target")
-    dataset_samples = fields.integer("dataset_samples", minimum=1)
+    # Of an amount in samples or tokens the size of the dataset need not be known.
+    counted = "samples_to_target" in fields or "tokens_to_target" in fields
+    optional: dict[str, Any] = {"default": None} if counted else {}
+    dataset_samples = fields.integer("dataset_samples", **optional, minimum=1)
     optimizer = fields.text("optimizer", choices=OPTIMIZERS)
     epochs = fields.number("epochs", None, 1e-6, 1e6)
     samples = fields.number("samples_to_target", None, 1.0, _MOST_SAMPLES)
+    tokens = fields.number("tokens_to_target", None, 1.0, _MOST_SAMPLES)
+    if tokens is not None and tokens_per_sample is None:
+        fields.problem("is in tokens, but a sample of this network is no sequence", "tokens_to_target")
+    elif tokens is not None:
+        samples = tokens / (tokens_per_sample or 1)
     points = _points(fields, dataset_samples, tokens_per_sample)
     amounts = [name for name in _AMOUNTS if name in fields]
     if len(amounts) != 1:
         given = f"{' and '.join(amounts)} are" if amounts else "none is"
-        fields.problem(f"needs one of epochs, samples_to_target and points; {given} given")
+        listed = "epochs, samples_to_target, tokens_to_target and points"
+        fields.problem(f"needs one of {listed}; {given} given")
     largest = {"default": max((batch for batch, _ in points), default=1)} if "points" in fields else {}
     most = fields.integer("max_global_batch", **largest, minimum=1, maximum=MAX_VALUE)
     sources = fields.sequence("sources", as_text())
@@ -85,7 +95,7 @@ def read_job(fields: Fields, tokens_per_sample: int | None) -> TrainingJob:
         dataset=dataset,
         dataset_samples=dataset_samples,
         optimizer=optimizer,
-        samples_to_target=samples or (epochs or 1.0) * dataset_samples,
+        samples_to_target=samples or (epochs or 1.0) * (dataset_samples or 1),
         max_global_batch=most,
         critical_batch=None,
         target=target,
@@ -159,7 +169,9 @@ def _interval(fields: Fields, critical: float | None) -> tuple[float, float] | N
 # -- points ------------------------------------------------------------------------------------------------
 
 
-def _points(fields: Fields, dataset_samples: int, tokens_per_sample: int | None) -> tuple[tuple[int, float], ...]:
+def _points(
+    fields: Fields, dataset_samples: int | None, tokens_per_sample: int | None
+) -> tuple[tuple[int, float], ...]:
     """The points as (global batch, samples), empty where there are none or one of them is wrong."""
     node = fields.node("points")
     if node is None:
@@ -199,12 +211,12 @@ def _note(fields: Fields, where: yaml.Node, index: int, error: SpecError) -> Non
     fields.problems.extend(Problem(problem.message, file, line, field) for problem in error.problems)
 
 
-def _amount(node: yaml.Node, dataset_samples: int, tokens_per_sample: int | None) -> float:
+def _amount(node: yaml.Node, dataset_samples: int | None, tokens_per_sample: int | None) -> float:
     """Samples, of ``90 epochs``, ``1.2M samples``, ``300G tokens``, or a number of samples."""
     if not isinstance(node, yaml.ScalarNode):
         raise SpecError("has no amount; expected epochs, samples or tokens, such as 90 epochs")
     value, unit = parse_count(node.value)
-    units = {"": 1.0, "samples": 1.0, "sequences": 1.0, "images": 1.0, "epochs": float(dataset_samples)}
+    units = {"": 1.0, "samples": 1.0, "sequences": 1.0, "images": 1.0, "epochs": float(dataset_samples or 1)}
     if tokens_per_sample is not None:
         units["tokens"] = 1.0 / tokens_per_sample
     if unit not in units:
@@ -272,8 +284,8 @@ def with_target(
 ) -> Network:
     """``network`` with a job of a fixed amount in place of its own target; the amount does not depend on the batch.
 
-    The largest batch stays the job's. A network without a job gets one of that amount: trained by momentum, with a
-    batch of at most what `assumed_law` gives for it.
+    The largest batch stays the job's. A network without a job gets one of that amount: trained by momentum, or by Adam
+    where it is a transformer, with a batch of at most what `assumed_law` gives for it.
 
     Args:
         network: With or without a job.
@@ -321,7 +333,7 @@ def with_target(
     fixed = TrainingJob(
         dataset="" if job is None else job.dataset,
         dataset_samples=None if job is None else job.dataset_samples,
-        optimizer="momentum" if job is None else job.optimizer,
+        optimizer=network.usual_optimizer if job is None else job.optimizer,
         samples_to_target=samples,
         max_global_batch=max_global_batch or largest,
         critical_batch=None,

@@ -31,7 +31,8 @@ def _net(network: Network) -> list[Entry]:
     entries: list[Entry] = [
         ("input", shape_text(network.input_shape)),
         ("layers", f"{len(network.layers):,}"),
-        ("parameters", f"{network.parameters:,}"),
+        ("transformer", _transformer_text(network)),
+        ("parameters", _parameters_text(network)),
         ("forward pass", f"{short_count(network.forward_flops)}FLOPs a sample"),
         ("defined by", network.source),
         ("file", network.file),
@@ -39,6 +40,8 @@ def _net(network: Network) -> list[Entry]:
     if job is None:
         return [*entries, ("job", "none: there is no time, money or energy to target")]
     least = f"{short_count(job.samples_to_target)} samples"
+    if network.transformer is not None and network.tokens_per_sample is not None:
+        least = f"{short_count(job.samples_to_target * network.tokens_per_sample)} tokens = {least}"
     if job.dataset_samples is not None:
         least = f"{amount_text(job, job.samples_to_target)} = {least}"
     return [
@@ -52,6 +55,34 @@ def _net(network: Network) -> list[Entry]:
         ("critical batch", _critical_batch_text(job)),
         ("sources", job.sources),
     ]
+
+
+def _parameters_text(network: Network) -> str:
+    """All, and of a mixture of experts those that a token sees."""
+    active = network.active_parameters
+    return f"{network.parameters:,}" + ("" if active == network.parameters else f", of which a token sees {active:,}")
+
+
+def _transformer_text(network: Network) -> str:
+    """A transformer's sizes in one line; empty for other networks."""
+    sizes = network.transformer
+    if sizes is None:
+        return ""
+    blocks = f"{sizes.encoder_layers} + {sizes.layers}" if sizes.encoder_layers else f"{sizes.layers}"
+    heads = f"{sizes.heads} heads of {sizes.head_size}"
+    if sizes.latent:
+        heads += f", latent attention of rank {sizes.kv_lora_rank}"
+    elif sizes.kv_heads != sizes.heads:
+        heads += f", {sizes.kv_heads} of keys and values"
+    parts = [sizes.kind.replace("_", "-"), f"{blocks} blocks", f"{sizes.hidden:,} features", heads]
+    if sizes.experts:
+        shared = f" and {sizes.shared_experts} shared" if sizes.shared_experts else ""
+        parts.append(f"{sizes.top_k} of {sizes.experts} experts of {sizes.expert_ffn:,}{shared}")
+    else:
+        parts.append(f"{'gated ' if sizes.gated else ''}feed-forward {sizes.ffn:,}")
+    if sizes.vocab:
+        parts.append(f"vocabulary {sizes.vocab:,}")
+    return " · ".join(parts)
 
 
 def _law_text(job: TrainingJob) -> str:

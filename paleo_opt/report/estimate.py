@@ -184,8 +184,7 @@ def _memory_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
         f"{terminal.gauge(used / capacity, _cells(room))} {percent(used / capacity)}  {verdict}"
     ]
     sizes = figures["memory"]
-    job = answer.table.network.job
-    optimizer = answer.options.optimizer or (job.optimizer if job else "momentum")
+    optimizer = answer.options.optimizer or answer.table.network.usual_optimizer
     parts = [
         f"{f'optimizer ({optimizer})' if name == 'optimizer' else name} {quantities.format_memory(size)}"
         for name, size in sizes.items()

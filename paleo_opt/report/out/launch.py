@@ -116,7 +116,6 @@ def make_launch(
     table: CostTable, strategy: Strategy, estimates: Estimates, options: Options, altered: Sequence[str] = ()
 ) -> Launch:
     """The launch of a strategy, from its estimate (of it alone)."""
-    job = table.network.job
     divided: tuple[str, ...] = ()
     if strategy.tensor > 1 and strategy.split != "data":
         layers = [layer for layer in table.network.layers if layer.parameters]
@@ -124,7 +123,7 @@ def make_launch(
     return Launch(
         network=table.network.name,
         strategy=strategy,
-        optimizer=options.optimizer or (job.optimizer if job else "momentum"),
+        optimizer=options.optimizer or table.network.usual_optimizer,
         pricing=options.pricing,
         divided=divided,
         figures=plain(estimate_json(estimates, training=options.training)),
