@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +102,39 @@ def _interruptions(cluster: Cluster, options: Options) -> float:
     return (options.operations.spot_interruptions if stated is None else stated) / 3600.0
 
 
+class _Same:
+    """Equal to another where both hold the very same object; what is held cannot be hashed by its fields."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.held is other.held
+
+
 def make_places(clusters: Sequence[Cluster], precisions: Sequence[str], options: Options) -> Places:
-    """The arrays of some clusters, each in its precision.
+    """The arrays of some clusters, each in its precision; those of the last few calls are kept.
 
     Raises:
         SpecError: a device has no peak in its precision.
     """
+    # A platform's file may change under the same options.
+    platforms = [options.platform_of(cluster.device) for cluster in clusters] if options.model == "roofline" else []
+    return _make_places(tuple(map(_Same, clusters)), tuple(precisions), _Same(options), tuple(map(_Same, platforms)))
+
+
+@lru_cache(maxsize=32)
+def _make_places(
+    held: tuple[_Same, ...], precisions: tuple[str, ...], held_options: _Same, platforms: tuple[_Same, ...]
+) -> Places:
+    clusters = [one.held for one in held if isinstance(one.held, Cluster)]
+    options = held_options.held
+    assert isinstance(options, Options)
     rows = []
     levels = max(len(cluster.levels) for cluster in clusters)
     stretches = []
