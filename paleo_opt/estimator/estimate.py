@@ -22,6 +22,7 @@ from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.energy import computing_watts, waiting_watts
 from paleo_opt.estimator.memo import Memo, evaluate
 from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
+from paleo_opt.estimator.options import USUAL
 from paleo_opt.estimator.options import Options as Options
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
 from paleo_opt.estimator.places import Places, make_places
@@ -227,7 +228,7 @@ def estimate(
     """
     if isinstance(strategies, Strategy):
         strategies = strategies.as_strategies()
-    options = options or Options()
+    options = options or USUAL
     if options.model == "paleo" and AUTO in strategies.collectives:
         raise SpecError(f"collective {AUTO!r} is of the roofline model; PALEO has {', '.join(COLLECTIVES)}")
     if options.updates == "asynchronous" and set(strategies.collectives) != {SERVERS}:

@@ -140,3 +140,7 @@ class Options:
         if self.ppp_comm is not None:
             return self.ppp_comm
         return DEFAULT_PPP_COMM if cluster.ppp_comm is None else cluster.ppp_comm
+
+
+#: The defaults; one object, so that what depends on them is computed once.
+USUAL = Options()
