@@ -219,7 +219,8 @@ def main() -> int:
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--leave-out", action="store_true")
     args = parser.parse_args()
-    known = read_rows(args.folder)
+    folder = args.folder / "micro" if (args.folder / "micro").is_dir() else args.folder
+    known = read_rows(folder)
     rows = [row for row in known if args.all or row.size >= MIB]
     if not rows:
         print(f"{args.folder}: no rows of known machines", file=sys.stderr)

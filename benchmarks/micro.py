@@ -292,8 +292,11 @@ def report(title: str, groups: dict[tuple[str, ...], list[tuple[float, float]]],
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the tables are")
+    parser.add_argument("folder", type=Path, help="of measured tables, or its folder micro")
     folder = parser.parse_args().folder
+    folder = folder / "micro" if (folder / "micro").is_dir() else folder
+    if not (folder / "deepbench_gemm.csv").is_file():
+        parser.error(f"{folder}: no deepbench_gemm.csv in it")
     refused: Counter[str] = Counter()
     found = [*read_products(folder, refused), *read_convolutions(folder, refused), *read_layers(folder)]
     by_library: dict[str, list[Operation]] = defaultdict(list)

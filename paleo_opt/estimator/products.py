@@ -132,7 +132,7 @@ def _product_times(
     # Where some are idle, the best number of multiprocessors for each tile, of as many as there are.
     idle = (waves < least) & (tile > sharing)
     if idle.any():
-        parts = np.minimum(np.sqrt(tile / sharing), 1.0 / np.maximum(waves, _TINY))
+        parts = np.maximum(np.minimum(np.sqrt(tile / sharing), 1.0 / np.maximum(waves, _TINY)), 1.0)
         time = np.where(idle, tile / parts + sharing * (parts - 1.0), time)
     best: Floats = time.min(axis=0)
     return best
