@@ -24,6 +24,7 @@ COMMANDS = (
     "validate",
     "calibrate",
     "measure",
+    "import",
     "rerun",
     "list",
     "show",

@@ -151,6 +151,7 @@ def test_options_of_sketched_commands(fence: Fence) -> None:
 
 LOADERS = {
     "layers": load_network,
+    "transformer": load_network,
     "peak": load_device,
     "devices_per_node": load_cluster,
     "latency": load_link,
@@ -280,6 +281,7 @@ JSON = {
     ),
     "JSON of validate": ("validate", "examples/measurements.csv"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
+    "JSON of import": ("import", "examples/config.json"),
     "JSON of sensitivity": ("sensitivity", "vgg16", "--on", "p4d.24xlarge"),
 }
 #: ``nearest.estimate.*`` stands for every field of that section.

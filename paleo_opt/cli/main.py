@@ -17,6 +17,7 @@ from paleo_opt import __version__
 from paleo_opt.cli import (
     calibrate,
     estimate,
+    import_network,
     list,
     measure,
     options,
@@ -31,7 +32,10 @@ from paleo_opt.cli import (
 )
 
 PROGRAM = "paleo-opt"
-COMMANDS = (recommend, pareto, estimate, scaling, sensitivity, plan, validate, calibrate, measure, rerun, list, show)
+COMMANDS = (
+    recommend, pareto, estimate, scaling, sensitivity, plan, validate, calibrate, measure, import_network, rerun, list,
+    show,
+)  # fmt: skip
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")

@@ -14,6 +14,7 @@ KINDS = ("net", "device", "cluster", "link", "platform", "space")
 #: Fields that only one kind of file has.
 _TELLING_FIELDS = {
     "layers": "net",
+    "transformer": "net",
     "peak": "device",
     "devices_per_node": "cluster",
     "latency": "link",

@@ -20,7 +20,7 @@ from paleo_opt.network.layer_fields import FIELDS, MAX_VALUE, Values, read_value
 from paleo_opt.network.shapes import infer
 from paleo_opt.network.transformer import transformer_layers
 from paleo_opt.network.transformer_sizes import read_transformer
-from paleo_opt.spec_file import Fields, as_integer, read_spec
+from paleo_opt.spec_file import Fields, as_integer, parse_spec, read_spec
 from paleo_opt.yaml_nodes import shown
 
 _NO_OVERRIDES: Mapping[str, str] = {}
@@ -39,11 +39,22 @@ def load_network(name_or_path: str, overrides: Mapping[str, str] = _NO_OVERRIDES
     """
     path = catalog.find("net", name_or_path)
     given = name_or_path.endswith((".yaml", ".yml")) or os.sep in name_or_path
-    root = read_spec(path, overrides, name_or_path if given else str(path))
+    return _network(read_spec(path, overrides, name_or_path if given else str(path)), path.stem)
 
+
+def load_text(text: str, stem: str, file: str = "") -> Network:
+    """The network of YAML ``text`` that is to be in a file called ``stem``; ``file`` is how messages name it.
+
+    Raises:
+        SpecError: all that is wrong in it.
+    """
+    return _network(parse_spec(text, file), stem)
+
+
+def _network(root: Fields, stem: str) -> Network:
     name = root.text("name")
-    if name and name != path.stem:
-        root.problem(f"is {shown(name)!r}; expected {path.stem!r}, as the file is called", "name")
+    if name and name != stem:
+        root.problem(f"is {shown(name)!r}; expected {stem!r}, as the file is called", "name")
     description, source = root.text("description", ""), root.text("source", "")
     if "transformer" in root:
         return _transformer(root, name, description, source)
