@@ -230,7 +230,7 @@ def load_problem(
     if not isinstance(network, Network):
         network = load_network(network, of_net)
     if network.job is None:
-        message = "is missing; without it there is no time, money or energy to the target to compare"
+        message = "is missing; without it there is no target to compare times, money or energy to: add it, or --samples"
         raise SpecError(Problem(message, file=network.file, field="job"))
     table = compile_network(network, conv_algorithm)
     if not isinstance(space, SearchSpace):
