@@ -60,6 +60,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.recommend",
         "paleo_opt.cli.rerun",
         "paleo_opt.cli.scaling",
+        "paleo_opt.cli.picture",
         "paleo_opt.cli.sensitivity",
         "paleo_opt.cli.show",
         "paleo_opt.cli.validate",

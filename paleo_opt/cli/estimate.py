@@ -68,27 +68,13 @@ def run(args: argparse.Namespace) -> int:
     cluster = options.cluster_of(args, args.gpus or 1)
 
     from paleo_opt.estimator.breakdown import layer_breakdown
-    from paleo_opt.estimator.configuration import configure
-    from paleo_opt.estimator.cost_table import compile_network
     from paleo_opt.estimator.estimate import estimate
     from paleo_opt.report.estimate import EstimateAnswer, render
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.terminal import emit
 
-    table = compile_network(network, args.conv_algorithm)
     model = options.options_of(args)
-    strategy = configure(
-        table,
-        cluster,
-        gpus=args.gpus,
-        micro_batch=args.micro_batch,
-        global_batch=args.global_batch,
-        split=args.split,
-        tensor=args.tensor,
-        collective=args.collective,
-        precision=args.precision,
-        options=model,
-    )
+    table, strategy = options.configured(args, network, cluster, model)
     estimates = estimate(table, strategy, model)
     layers = layer_breakdown(table, strategy, model)
     most = network.job.max_global_batch if network.job and not args.inference else None

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from paleo_opt.cli.values import amount, one_of, quantity, setting, share, whole
 
 if TYPE_CHECKING:
+    from paleo_opt.estimator.cost_table import CostTable
     from paleo_opt.estimator.options import Options
+    from paleo_opt.estimator.strategy import Strategy
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.network.graph import Network
 
@@ -233,6 +235,29 @@ def cluster_of(args: argparse.Namespace, most_gpus: int = 1) -> Cluster:
     return single_device_cluster(
         load_device(args.device, {name.removeprefix("device."): text for name, text in overrides.items()})
     )
+
+
+def configured(
+    args: argparse.Namespace, network: Network, cluster: Cluster, model: Options
+) -> tuple[CostTable, Strategy]:
+    """The compiled network and the one configuration asked for by `add_strategy`, completed. Raises `SpecError`."""
+    from paleo_opt.estimator.configuration import configure
+    from paleo_opt.estimator.cost_table import compile_network
+
+    table = compile_network(network, args.conv_algorithm)
+    strategy = configure(
+        table,
+        cluster,
+        gpus=args.gpus,
+        micro_batch=args.micro_batch,
+        global_batch=args.global_batch,
+        split=args.split,
+        tensor=args.tensor,
+        collective=args.collective,
+        precision=args.precision,
+        options=model,
+    )
+    return table, strategy
 
 
 def borrowed_price(args: argparse.Namespace, cluster: Cluster) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from paleo_opt.cli import operations, options, values
+from paleo_opt.cli import operations, options, picture, values
 
 _DESCRIPTION = """\
 Which constant moves an estimate most: the time, cost or energy of one
@@ -47,48 +46,20 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Estimate again and again, draw, and print. Raises `SpecError`."""
-    from paleo_opt.errors import SpecError
-
-    kind = ""
-    if args.plot is not None:
-        from paleo_opt.report.files import check_folder
-        from paleo_opt.report.static_charts import check_plots
-
-        kind = args.plot.rpartition(".")[2].lower()
-        if kind not in ("svg", "png"):
-            raise SpecError(f"--plot is {args.plot[:60]!r}; expected a file's name that ends in .svg or .png")
-        check_folder("--plot", args.plot)
-        check_plots("--plot")
+    kind = picture.kind_of(args)
     network = options.network_of(args)
     cluster = options.cluster_of(args, args.gpus or 1)
 
-    from paleo_opt.estimator.configuration import configure
-    from paleo_opt.estimator.cost_table import compile_network
     from paleo_opt.estimator.tornado import sensitivity
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.terminal import emit
-    from paleo_opt.report.tornado import SensitivityAnswer, picture, render
+    from paleo_opt.report.tornado import SensitivityAnswer, render
+    from paleo_opt.report.tornado import picture as drawn
 
-    table = compile_network(network, args.conv_algorithm)
     model = options.options_of(args)
-    strategy = configure(
-        table,
-        cluster,
-        gpus=args.gpus,
-        micro_batch=args.micro_batch,
-        global_batch=args.global_batch,
-        split=args.split,
-        tensor=args.tensor,
-        collective=args.collective,
-        precision=args.precision,
-        options=model,
-    )
+    table, strategy = options.configured(args, network, cluster, model)
     remarks = tuple(options.borrowed_price(args, cluster))
     answer = SensitivityAnswer(network, sensitivity(table, strategy, model, args.minimize), model.model, remarks)
-    if args.plot is not None:
-        from paleo_opt.report.files import write_whole
-
-        write_whole("--plot", args.plot, picture(answer, kind))
-        print(f"wrote {args.plot}", file=sys.stderr)
+    picture.write_picture(args, lambda: drawn(answer, kind))
     emit(dump(answer.to_json()) if args.json else render(answer))
     return 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import options, values
+from paleo_opt.cli import options, picture, values
+
+if TYPE_CHECKING:
+    from paleo_opt.validation.validate import Validation
 
 GROUPINGS = ("device", "network", "quantity", "software", "platform")
 _DESCRIPTION = """\
@@ -51,28 +53,22 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print; exit code 1 where no row can be predicted. Raises `SpecError`."""
-    from paleo_opt.errors import SpecError
+    kind = picture.kind_of(args)
     from paleo_opt.estimator.options import Options
-    from paleo_opt.report.files import check_folder, write_whole
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.terminal import emit
     from paleo_opt.report.validation import render, validation_json
     from paleo_opt.validation.validate import validate
 
-    if args.plot is not None:
-        from paleo_opt.report.static_charts import check_plots
-
-        kind = args.plot.rpartition(".")[2].lower()
-        if kind not in ("svg", "png"):
-            raise SpecError(f"--plot is {args.plot[:60]!r}; expected a file's name that ends in .svg or .png")
-        check_folder("--plot", args.plot)
-        check_plots("--plot")
     chosen = {"model": args.model} if args.model else {}
     answer = validate(args.files or None, Options(platform=args.platform, **chosen))
-    if args.plot is not None and answer.predictions:
-        from paleo_opt.report.validation_chart import validation_picture
-
-        write_whole("--plot", args.plot, validation_picture(answer, kind))
-        print(f"wrote {args.plot}", file=sys.stderr)
+    if answer.predictions:
+        picture.write_picture(args, lambda: _picture(answer, kind))
     emit(dump(validation_json(answer)) if args.json else render(answer, args.by, args.rows))
     return 0 if answer.predictions else 1
+
+
+def _picture(answer: Validation, kind: str) -> bytes:
+    from paleo_opt.report.validation_chart import validation_picture
+
+    return validation_picture(answer, kind)
