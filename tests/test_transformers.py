@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_text import problems
 
+from paleo_opt.errors import SpecError
 from paleo_opt.estimator.cost_table import compile_network
+from paleo_opt.estimator.layer_cost import layer_passes
 from paleo_opt.estimator.layer_kernels import layer_kernels
 from paleo_opt.network.attention import AttentionSizes
 from paleo_opt.network.graph import Network
+from paleo_opt.network.job import with_target
 from paleo_opt.network.load import load_network
+from paleo_opt.network.transformer_sizes import TransformerSizes
 
 GPT = {"layers": 2, "hidden": 64, "heads": 4, "ffn": 256, "vocab": 1000, "sequence_length": 32, "positions": "learned"}
 
@@ -172,6 +177,49 @@ class TestCosts:
         weights = sum(layer.parameters for layer in network.layers if layer.name.startswith("block_1/attention/"))
         assert weights == 64 * 24 + 24 + 24 * 4 * 12 + 64 * 16 + 16 + 16 * 4 * 18 + 64 * 4 + 40 * 64
 
+    @pytest.mark.parametrize("kind", ["Attention", "Experts"])
+    def test_paleo_counts_all_pairs_and_weights(self, tmp_path: Path, kind: str) -> None:
+        """Its arithmetic is the model FLOPs, in the forward pass and twice over in the backward passes."""
+        network = load(tmp_path, experts=4, top_k=2)
+        layer = next(layer for layer in network.layers if layer.type == kind)
+        forward, data, weights = layer_passes(layer, 1, "gemm")
+        assert forward is not None and data is not None and weights is not None
+        flops = [sum(term.per_sample for term in cost.compute) for cost in (forward, data, weights)]
+        assert flops[0] == layer.forward_flops
+        assert flops[1] + flops[2] == 2 * layer.forward_flops
+        assert sum(term.fixed for term in forward.memory) == layer.weights
+
+
+class TestJobs:
+    JOB = "job:\n  dataset: text\n  optimizer: adam\n  max_global_batch: 8\n  target: t\n  sources: [s]\n"
+
+    def test_tokens_are_samples_of_the_length(self, tmp_path: Path) -> None:
+        path = transformer_file(tmp_path, GPT, self.JOB + "  tokens_to_target: 3.2e9\n  law_source: given\n")
+        job = load_network(str(path)).job
+        assert job is not None
+        assert (job.samples_to_target, job.dataset_samples, job.critical_batch) == (1e8, None, None)
+        longer = load_network(str(path), {"transformer.sequence_length": "64"}).job
+        assert longer is not None
+        assert longer.samples_to_target == 5e7
+
+    def test_images_have_no_tokens(self, tmp_path: Path) -> None:
+        sizes = {"kind": "vision", "layers": 1, "hidden": 8, "heads": 2, "ffn": 8, "image_size": 32, "patch_size": 16}
+        path = transformer_file(tmp_path, sizes | {"classes": 2}, self.JOB + "  tokens_to_target: 3e9\n")
+        (found,) = problems(path)
+        assert (found.field, found.line) == ("job.tokens_to_target", 17)
+        assert "no sequence" in found.message
+
+    def test_an_epoch_needs_the_size_of_the_dataset(self, tmp_path: Path) -> None:
+        (found,) = problems(transformer_file(tmp_path, GPT, self.JOB + "  epochs: 3\n"))
+        assert (found.field, found.message) == ("job.dataset_samples", "is missing")
+
+    def test_without_a_job_it_trains_by_adam(self, tmp_path: Path) -> None:
+        network = load(tmp_path)
+        assert network.usual_optimizer == "adam"
+        job = with_target(network, tokens=32e6).job
+        assert job is not None
+        assert (job.optimizer, job.samples_to_target) == ("adam", 1e6)
+
 
 REFUSED: dict[str, tuple[dict[str, object], int, str, str]] = {
     "heads that do not divide": ({"heads": 5}, 5, "heads", "is 5, which does not divide the 64 of hidden"),
@@ -193,6 +241,12 @@ REFUSED: dict[str, tuple[dict[str, object], int, str, str]] = {
         {"positions": "rotary", "max_positions": 64}, 10, "max_positions", "has no meaning with positions rotary",
     ),
 }  # fmt: skip
+
+
+JUNK = (
+    "", "0", "1", "2", "-1", "7", "1e9", "1.5", "true", "word", "[1]", "{a: 1}", "vision", "encoder", "encoder_decoder",
+    "post", "both", "none", "relative", ".nan", "1e30", "999999999",
+)  # fmt: skip
 
 
 class TestBadInput:
@@ -235,3 +289,17 @@ class TestBadInput:
         path = tmp_path / "net.yaml"
         path.write_text(f"name: net\n{text}\n", encoding="utf-8")
         assert all(problem.field.startswith("transformer") for problem in problems(path))
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        names=st.lists(st.sampled_from([field.name for field in fields(TransformerSizes)]), max_size=3),
+        values=st.lists(st.sampled_from(JUNK), min_size=3, max_size=3),
+    )
+    def test_anything_in_a_field_is_read_or_refused(
+        self, tmp_path_factory: pytest.TempPathFactory, names: list[str], values: list[str]
+    ) -> None:
+        path = transformer_file(tmp_path_factory.mktemp("junk"), GPT | dict(zip(names, values, strict=False)))
+        try:
+            assert load_network(str(path)).parameters > 0
+        except SpecError as error:
+            assert all("\n" not in str(problem) for problem in error.problems)
