@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt.cli import operations, options, out, values
 
 if TYPE_CHECKING:
+    from paleo_opt.estimator.options import Options
     from paleo_opt.estimator.strategy import Strategy
 
 _DESCRIPTION = """\
@@ -44,9 +45,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _choices(args: argparse.Namespace, strategy: Strategy, fits: bool, most: int | None) -> list[str]:
+def _choices(args: argparse.Namespace, strategy: Strategy, model: Options, fits: bool, most: int | None) -> list[str]:
     """What was chosen for the user, in words."""
-    from paleo_opt.estimator.configuration import COMMON_COLLECTIVES
+    from paleo_opt.estimator.configuration import offered_collectives
 
     made = []
     if args.micro_batch is None:
@@ -57,7 +58,9 @@ def _choices(args: argparse.Namespace, strategy: Strategy, fits: bool, most: int
             rule += f" with a global batch of at most {most:,}"
         made.append(f"micro-batch {strategy.micro_batch:,}: the {rule if fits else 'smallest, and it does not fit'}")
     if args.collective is None and strategy.gpus > 1 and not args.inference:
-        made.append(f"{strategy.collective}: the fastest of the {len(COMMON_COLLECTIVES)} that libraries offer today")
+        offered = len(offered_collectives(strategy, model))
+        rule = f"the fastest of the {offered} that libraries offer today" if offered > 1 else "what its platform has"
+        made.append(f"{strategy.collective}: {rule}")
     return made
 
 
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     estimates = estimate(table, strategy, model)
     layers = layer_breakdown(table, strategy, model)
     most = network.job.max_global_batch if network.job and not args.inference else None
-    made = [*_choices(args, strategy, bool(estimates.fits.all()), most), *options.borrowed_price(args, cluster)]
+    made = [*_choices(args, strategy, model, bool(estimates.fits.all()), most), *options.borrowed_price(args, cluster)]
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
     if args.out is not None:
         from paleo_opt.report.out.files import estimate_files

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.collectives import COLLECTIVES
+from paleo_opt.estimator.collectives import AUTO, COLLECTIVES
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options, estimate
 from paleo_opt.estimator.strategy import Integers, Strategy
@@ -21,8 +21,8 @@ from paleo_opt.hardware.cluster import Cluster
 
 #: The all-reduces that run on any network; ``in_network`` needs switches that add.
 UNAIDED_COLLECTIVES = tuple(name for name in COLLECTIVES if name != "in_network")
-#: Those that today's libraries offer (NCCL's ring, tree and two-level all-reduces, and a parameter server).
-COMMON_COLLECTIVES = ("one_to_all", "ring_all_reduce", "double_binary_tree", "hierarchical")
+#: Those that today's libraries offer: NCCL's ring, tree and two-level all-reduces.
+COMMON_COLLECTIVES = ("ring_all_reduce", "double_binary_tree", "hierarchical")
 #: Devices that may divide a layer: far beyond any real one, and what keeps a slip from taking all memory.
 MOST_TENSOR = 256
 _LARGEST_MICRO_BATCH = 2**20
@@ -52,7 +52,7 @@ def configure(
         global_batch: Samples per step; with ``micro_batch`` it sets the accumulation.
         split: ``data``, ``hybrid`` or ``model``; ``data``, or ``model`` where ``tensor`` is above 1.
         tensor: Devices that divide a split layer; all of them under ``hybrid`` and ``model``.
-        collective: Of `COLLECTIVES`; the fastest of `COMMON_COLLECTIVES`.
+        collective: Of `COLLECTIVES`; the platform's, or where it is bound to none the fastest of `COMMON_COLLECTIVES`.
         precision: The device's best for training.
         options: The model's constants.
 
@@ -140,8 +140,13 @@ def _with_global_batch(
 
 
 def _fastest_collective(table: CostTable, draft: Strategy, options: Options) -> str:
-    strategies = replace(
-        draft.as_strategies(), collectives=COMMON_COLLECTIVES, collective=np.arange(len(COMMON_COLLECTIVES))
-    )
+    names = offered_collectives(draft, options)
+    strategies = replace(draft.as_strategies(), collectives=names, collective=np.arange(len(names)))
     times = estimate(table, strategies, options).step_time_s
-    return COMMON_COLLECTIVES[int(np.broadcast_to(times, strategies.shape).argmin())]
+    return names[int(np.broadcast_to(times, strategies.shape).argmin())]
+
+
+def offered_collectives(strategy: Strategy, options: Options) -> tuple[str, ...]:
+    """`COMMON_COLLECTIVES`, or the one that the strategy's platform is bound to, such as a parameter server."""
+    own = AUTO if options.model == "paleo" else options.platform_of(strategy.cluster.device).collective
+    return COMMON_COLLECTIVES if own == AUTO else (own,)
