@@ -12,6 +12,7 @@ from paleo_opt.estimator.breakdown import LayerEstimate
 from paleo_opt.estimator.convergence import job_relative_error, job_samples
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates
+from paleo_opt.estimator.layer_cost import CONVOLUTIONS
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.prices import TERMS
 from paleo_opt.estimator.strategy import Strategy
@@ -92,13 +93,11 @@ def model_text(answer: EstimateAnswer) -> str:
     device, precision = strategy.cluster.device, strategy.precision
     share, origin = options.peak_share(device, precision)
     algorithm = answer.table.algorithm_under(answer.options.model)
-    parts = [
-        f"{options.model} model",
-        ("fastest convolution algorithms" if options.model == "paleo" else "its convolution algorithms")
-        if algorithm == "auto"
-        else f"{algorithm} convolutions",
-        f"{percent(share)} of peak ({origin})",
-    ]
+    parts = [f"{options.model} model"]
+    if any(layer.type in CONVOLUTIONS for layer in answer.table.network.layers):
+        chosen = "fastest" if options.model == "paleo" else "its"
+        parts.append(f"{chosen} convolution algorithms" if algorithm == "auto" else f"{algorithm} convolutions")
+    parts.append(f"{percent(share)} of peak ({origin})")
     if options.model == "roofline":
         parts.insert(1, f"platform {options.platform_of(device).name}")
     if strategy.gpus > 1:
