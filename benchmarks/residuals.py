@@ -1,7 +1,8 @@
 """What estimates of measured rows are off: the tables that intervals rest on, and whether those intervals hold.
 
 Run ``python benchmarks/residuals.py FOLDER``, where FOLDER holds measured tables (docs/validation.md). For each model
-it writes ``paleo_opt/validation/residuals/MODEL.csv`` (not with ``--check``), and prints by table how many rows their
+it writes ``paleo_opt/validation/residuals/MODEL.csv`` (not with ``--check``), from them and from the rows that only the
+shipped table has, and prints by table how many rows their
 80% intervals hold, and the median width (high over low), where what an interval may rest on leaves out
 
 - row: rows of the same configuration,
@@ -21,12 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from paleo_opt.estimator.options import MODELS, Options
+from paleo_opt.hardware.platform_load import platform_for
 from paleo_opt.report.files import write_whole
 from paleo_opt.report.terminal import Column, emit, percent, table
 from paleo_opt.validation.intervals import held_out_widths, interval
-from paleo_opt.validation.measured_table import read_measured_table
+from paleo_opt.validation.measured_table import MeasuredRow, read_measured_table
 from paleo_opt.validation.predict import Prediction, predict
 from paleo_opt.validation.residuals import FOLDER, Residual, Residuals, is_time, residuals_text
+from paleo_opt.validation.validate import PUBLISHED
 
 ROOM = 110
 #: What is left out: rows alike in what the function returns.
@@ -92,8 +95,20 @@ def print_coverage(rows: Residuals) -> None:
     emit("\n".join([*table(columns, lines, ROOM), ""]))
 
 
+def shipped_besides(tables: Sequence[Sequence[MeasuredRow]]) -> list[MeasuredRow]:
+    """Rows of the shipped table that name a platform and that no other table has."""
+
+    def figure(row: MeasuredRow) -> tuple[object, ...]:
+        return row.network, row.device, row.software, row.gpus, row.quantity, row.measured
+
+    known = {figure(row) for rows in tables for row in rows}
+    return [row for row in read_measured_table(PUBLISHED) if platform_for(row.software) and figure(row) not in known]
+
+
 def residuals_of(paths: Sequence[Path], options: Options) -> Residuals:
-    found = [residual(item) for path in paths for item in predict(read_measured_table(path), options)[0]]
+    tables: list[Sequence[MeasuredRow]] = [read_measured_table(path) for path in paths]
+    tables.append(shipped_besides(tables))
+    found = [residual(item) for rows in tables for item in predict(rows, options)[0]]
     return Residuals(tuple(row for row in found if row is not None))
 
 
