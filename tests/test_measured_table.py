@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paleo_opt.csv_file import MOST_PROBLEMS
 from paleo_opt.errors import SpecError
-from paleo_opt.validation.measured_table import COLUMNS, MOST_PROBLEMS, MeasuredRow, read_measured_table
+from paleo_opt.validation.measured_table import COLUMNS, MeasuredRow, read_measured_table
 
 #: The columns of the published tables, in their order.
 CONTRACT = (

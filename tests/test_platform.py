@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from paleo_opt import catalog
 from paleo_opt.errors import SpecError
+from paleo_opt.estimator.collectives import NAMED_COLLECTIVES
+from paleo_opt.hardware import platform_load
 from paleo_opt.hardware.constant import Constant, Meaning, format_constant, parse_constant
 from paleo_opt.hardware.load import load_device
-from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS, PASSES
-from paleo_opt.hardware.platform_load import ALGORITHMS, load_platform, platform_for, platform_of
+from paleo_opt.hardware.platform import ALGORITHMS, ATTAINABLE, CONSTANTS, PASSES
+from paleo_opt.hardware.platform_load import load_platform, platform_for, platform_of
 
 MEANINGS = {**ATTAINABLE, **{f"platform.{name}": meaning for name, meaning in CONSTANTS.items()}}
 
@@ -211,3 +213,7 @@ def test_the_most_specific_platform_is_meant(monkeypatch: pytest.MonkeyPatch, tm
     ):
         found = platform_for(software)
         assert found is not None and found.name == name
+
+
+def test_a_platform_may_name_every_collective_there_is() -> None:
+    assert set(platform_load.COLLECTIVES) == set(NAMED_COLLECTIVES)

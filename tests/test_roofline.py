@@ -23,8 +23,7 @@ from paleo_opt.estimator.roofline import UPDATE_BYTES, kernel_times, update_time
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.constant import Constant
 from paleo_opt.hardware.device import Device
-from paleo_opt.hardware.platform import CONSTANTS, FUSIBLE, PASSES, Platform
-from paleo_opt.hardware.platform_load import ALGORITHMS
+from paleo_opt.hardware.platform import ALGORITHMS, CONSTANTS, FUSIBLE, PASSES, Platform
 from paleo_opt.network.graph import Layer
 
 #: 1 TFLOP/s and 100 GB/s, all of it attained, on 10 multiprocessors of 1 GHz.

@@ -17,11 +17,11 @@ from paleo_opt.calibration.micro_table import PASSES, MicroRow
 from paleo_opt.estimator.attained import make_attained
 from paleo_opt.estimator.communication import AUTO, communication_time
 from paleo_opt.estimator.connections import make_connections, make_routes
-from paleo_opt.estimator.kernel_table import ALGORITHMS, KernelTable, compile_kernels
+from paleo_opt.estimator.kernel_table import KernelTable, compile_kernels
 from paleo_opt.estimator.roofline import kernel_times, update_times
 from paleo_opt.hardware.cluster import Cluster, Level, Link, single_device_cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
-from paleo_opt.hardware.platform import Platform
+from paleo_opt.hardware.platform import ALGORITHMS, Platform
 from paleo_opt.network.graph import Layer
 from paleo_opt.network.layer_fields import Values
 from paleo_opt.network.shapes import infer

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.estimator.kernel_table import ALGORITHMS, SHARES, Floats
+from paleo_opt.estimator.kernel_table import SHARES, Floats
 from paleo_opt.hardware.constant import Constant, Meaning
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
-from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS, FUSIBLE, PASSES, Platform
+from paleo_opt.hardware.platform import ALGORITHMS, ATTAINABLE, CONSTANTS, FUSIBLE, PASSES, Platform
 
 #: A device of which the number is not known has no waves: its units divide any work evenly.
 _NO_WAVES = 1.0

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.estimator.cost_table import Floats, Terms
-from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,6 @@ class Rates:
     flops: Floats
     elements: Floats
     clock: Floats
-
-
-def device_rates(device: Device, precision: str, ppp_comp: float) -> Rates:
-    """The rates of ``device`` in ``precision`` at platform percent of peak ``ppp_comp`` (0 to 1)."""
-    return Rates(
-        flops=np.asarray(ppp_comp * device.peak[precision]),
-        elements=np.asarray(ppp_comp * device.memory_bandwidth / ELEMENT_BYTES[precision]),
-        clock=np.asarray(1.0 / device.clock),
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from paleo_opt.estimator import convolution
 from paleo_opt.estimator.convolution import NOTHING, Cost, Term
 from paleo_opt.estimator.kernel_table import KernelTable, compile_kernels
 from paleo_opt.estimator.layer_cost import CONVOLUTIONS, PASSES, Passes, layer_passes
+from paleo_opt.hardware.platform import ALGORITHMS
 from paleo_opt.network.graph import Layer, Network
 
 Floats = NDArray[np.float64]
@@ -213,7 +214,7 @@ class CostTable:
 
     def algorithms(self, model: str) -> tuple[str, ...]:
         """The convolution algorithms by the index that the times of ``model`` give them."""
-        return paleo_algorithms(self.conv_algorithm) if model == "paleo" else tuple(convolution.ALGORITHMS)
+        return paleo_algorithms(self.conv_algorithm) if model == "paleo" else ALGORITHMS
 
     def layout(self, split: str = "data", tensor: int = 1) -> Layout:
         """The costs under one layout of splits.
@@ -249,7 +250,7 @@ def paleo_algorithms(conv_algorithm: str | None) -> tuple[str, ...]:
 def kernel_algorithms(conv_algorithm: str | None) -> tuple[str, ...]:
     """Those the roofline model chooses from."""
     if conv_algorithm in (None, "auto"):
-        return tuple(convolution.ALGORITHMS)
+        return ALGORITHMS
     return ("gemm", conv_algorithm)
 
 

@@ -25,13 +25,13 @@ from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
 from paleo_opt.estimator.options import USUAL
 from paleo_opt.estimator.options import Options as Options
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
+from paleo_opt.estimator.parameter_server import asynchronous_updates
 from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
 from paleo_opt.estimator.roofline import kernel_part_times, update_times
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.estimator.synchronization import (
     SERVERS,
-    asynchronous_exposed_time,
     bucket_leads,
     bucket_tails,
     exchange_time,
@@ -289,7 +289,10 @@ def estimate(
             if options.updates == "asynchronous":
                 local_time = forward_time + backward_time + update
                 exchange = evaluate(count, place, strategies.gpus, exchanged, None)[0]
-                exposed = asynchronous_exposed_time(local_time, exchange, all_reduce_time)
+                workers = strategies.gpus / strategies.tensor
+                # K synchronous exchanges occupy the servers as long as one of K workers at once.
+                updates = asynchronous_updates(workers, local_time, exchange, all_reduce_time / workers)
+                exposed = np.maximum(workers / updates.updates_per_s - local_time, 0.0)
     else:
         backward_time, all_reduce_time, exposed, update = (np.zeros(()),) * 4
         fetch_time = fetch_time / 2.0

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from paleo_opt.estimator.convolution import Term
 from paleo_opt.estimator.layer_kernels import LayerKernel, layer_kernels
-from paleo_opt.hardware.platform import FUSIBLE
+from paleo_opt.hardware.platform import ALGORITHMS, FUSIBLE
 from paleo_opt.network.graph import Layer
 
 Floats = NDArray[np.float64]
-ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
 #: Constants of a platform that say how well a kernel runs.
 SHARES = ("products", "convolutions", "filter_gradients", "winograd", "fft", "memory")
 _COMMON = len(ALGORITHMS)

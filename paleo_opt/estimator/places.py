@@ -21,6 +21,7 @@ from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.synchronization import Sending, make_sending
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES
+from paleo_opt.hardware.platform import Platform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -133,6 +134,7 @@ def _make_places(
     held: tuple[_Same, ...], precisions: tuple[str, ...], held_options: _Same, platforms: tuple[_Same, ...]
 ) -> Places:
     clusters = [one.held for one in held if isinstance(one.held, Cluster)]
+    software = [one.held for one in platforms if isinstance(one.held, Platform)]
     options = held_options.held
     assert isinstance(options, Options)
     rows = []
@@ -190,16 +192,14 @@ def _make_places(
         bandwidth=of_levels[1],
         slowest=of_levels[2],
         latency=of_levels[3],
-        attained=_attained(clusters, precisions, options) if options.model == "roofline" else None,
-        sending=make_sending(clusters, weight_bytes, options) if options.model == "roofline" else None,
+        attained=make_attained(
+            [cluster.device for cluster in clusters], precisions, software, options.ppp_comp, options.shifts
+        )
+        if software
+        else None,
+        sending=make_sending(clusters, software, weight_bytes, options) if software else None,
         alike=_alike(clusters, precisions),
     )
-
-
-def _attained(clusters: Sequence[Cluster], precisions: Sequence[str], options: Options) -> Attained:
-    devices = [cluster.device for cluster in clusters]
-    platforms = [options.platform_of(device) for device in devices]
-    return make_attained(devices, precisions, platforms, options.ppp_comp, options.shifts)
 
 
 def _alike(clusters: Sequence[Cluster], precisions: Sequence[str]) -> Integers:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from paleo_opt.estimator.attained import Attained
 from paleo_opt.estimator.compute import PartTimes, in_order
-from paleo_opt.estimator.kernel_table import ALGORITHMS, SHARES, Floats, KernelTable
+from paleo_opt.estimator.kernel_table import SHARES, Floats, KernelTable
 from paleo_opt.estimator.products import Units, product_times
+from paleo_opt.hardware.platform import ALGORITHMS
 
 _MEMORY = SHARES.index("memory")
 

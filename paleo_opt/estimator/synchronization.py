@@ -21,7 +21,7 @@ from paleo_opt.estimator.cost_table import Floats, Layout
 from paleo_opt.estimator.gradient_buckets import GradientBuckets, gradient_buckets
 from paleo_opt.estimator.parameter_server import parameter_server_time
 from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.hardware.platform import CONSTANTS
+from paleo_opt.hardware.platform import CONSTANTS, Platform
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.options import Options
@@ -55,9 +55,10 @@ class Sending:
     host: NDArray[np.bool_]
 
 
-def make_sending(clusters: Sequence[Cluster], weight_bytes: Floats, options: Options) -> Sending:
-    """How some clusters' platforms send gradients of ``weight_bytes`` each. Raises as `Options.platform_of`."""
-    platforms = [options.platform_of(cluster.device) for cluster in clusters]
+def make_sending(
+    clusters: Sequence[Cluster], platforms: Sequence[Platform], weight_bytes: Floats, options: Options
+) -> Sending:
+    """How some clusters send gradients of ``weight_bytes`` each, with the platform of each."""
 
     def constants(name: str) -> Floats:
         return np.array(
@@ -205,18 +206,3 @@ def exposed_time(tails: Sequence[Floats], leads: Sequence[Floats], overlap: Floa
     exposed = np.maximum(exposed, (1.0 - overlap) * tails[0])
     lengthened: Floats = exposed + contention * (tails[0] - exposed)
     return lengthened
-
-
-def asynchronous_exposed_time(local: Floats, exchange: Floats, served: Floats) -> Floats:
-    """By how much sending lengthens a step of all workers that do not wait for each other [s]; all broadcast together.
-
-    K workers make K updates in the time that each computes and exchanges, or that the servers take for K of them,
-    whichever is longer [Dean et al., NIPS 2012].
-
-    Args:
-        local: One worker's computation.
-        exchange: Its push and pull.
-        served: A synchronous exchange of all workers, which occupies the servers as long as K asynchronous ones.
-    """
-    exposed: Floats = np.maximum(exchange, served - local)
-    return exposed

@@ -51,6 +51,8 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
 )
 
 SERVERS = ("devices", "host")
+#: Convolution algorithms, by the index that the default model gives them; GEMM, which runs anything, first.
+ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
 PASSES = ("forward", "backward_data", "backward_filter")
 #: What a platform may do within the kernel of the product before it, moving no bytes of its own.
 FUSIBLE = ("bias", "activation", "normalizer", "add", "concatenate", "update")
@@ -107,8 +109,3 @@ class Platform:
     def fitted_constants(self) -> int:
         """How many constants its file gives with an uncertainty."""
         return sum(constant.deviation > 0 for constant in self.constants.values())
-
-    def names_itself(self, software: str) -> bool:
-        """Whether a measured table's ``software`` text means this platform."""
-        text = software.casefold()
-        return any(all(word in text for word in entry.casefold().split()) for entry in self.software)

@@ -14,10 +14,9 @@ from paleo_opt.hardware import bounds
 from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import Device
 from paleo_opt.hardware.load import find_file, stamp
-from paleo_opt.hardware.platform import AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, SERVERS, Platform
+from paleo_opt.hardware.platform import ALGORITHMS, AT_END, CONSTANTS, EVERY_LAYER, FUSIBLE, PASSES, SERVERS, Platform
 from paleo_opt.spec_file import Fields, as_text, read_spec
 
-ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
 COLLECTIVES = (
     "auto", "one_to_all", "tree_all_reduce", "butterfly_all_reduce", "ring_all_reduce", "double_binary_tree",
     "recursive_halving_doubling", "hierarchical", "in_network",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt import quantities
 from paleo_opt.hardware.cluster import Cluster, Link
 from paleo_opt.hardware.device import Device
-from paleo_opt.hardware.platform import CONSTANTS, FUSIBLE, Platform
-from paleo_opt.hardware.platform_load import ALGORITHMS
+from paleo_opt.hardware.platform import ALGORITHMS, CONSTANTS, FUSIBLE, Platform
 from paleo_opt.network.graph import Network
 from paleo_opt.report import terminal
 from paleo_opt.report.terminal import Column, table

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import Memos, estimate
+from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.strategy import Integers, Strategies
 from paleo_opt.search.blocks import Block
-from paleo_opt.search.sweep import TILE, Limits, Rows, join
+from paleo_opt.search.sweep import TILE, Limits, Rows, join, kept_memos
 
 #: Blocks evaluated together at most: what is kept between tiles grows with them.
 _TOGETHER = 100
@@ -103,7 +102,7 @@ def _solve(
     """The fronts of all rows of some blocks that share their split, tensor and collectives."""
     model = blocks[0]
     clusters, precisions = tuple(block.cluster for block in blocks), tuple(block.precision for block in blocks)
-    memos = Memos(make_places(clusters, precisions, options))
+    memos = kept_memos(table, model, clusters, precisions, options)
     lengths = np.array([block.gpus.size for block in blocks])
     gpus = np.concatenate([block.gpus for block in blocks])
     place = np.repeat(np.arange(len(blocks)), lengths)

@@ -132,7 +132,7 @@ def _joined(held: list[tuple[Integers, Integers, Integers]]) -> tuple[Integers, 
     return row, micro_batch, accumulation
 
 
-def _kept_memos(
+def kept_memos(
     table: CostTable, model: Block, clusters: tuple[Cluster, ...], precisions: tuple[str, ...], options: Options
 ) -> Memos:
     """What was computed for the same clusters and options before: a question sweeps a space several times."""
@@ -170,7 +170,7 @@ def solve(
     collectives = len(model.collectives)
     clusters = tuple(block.cluster for block in blocks)
     precisions = tuple(block.precision for block in blocks)
-    memos = _kept_memos(table, model, clusters, precisions, options)
+    memos = kept_memos(table, model, clusters, precisions, options)
     lengths = np.array([block.gpus.size for block in blocks])
     gpus = np.concatenate([block.gpus for block in blocks])
     place = np.repeat(np.arange(len(blocks)), lengths)

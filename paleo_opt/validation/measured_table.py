@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paleo_opt.csv_file import MOST_PROBLEMS, listed, read_text
 from paleo_opt.errors import Problem, SpecError, nearest
 
 FAMILIES = ("cnn", "transformer")
@@ -23,8 +24,6 @@ QUANTITIES = (
 )  # fmt: skip
 SHARDINGS = ("zero0", "zero1", "zero2", "zero3", "fsdp")
 RECOMPUTES = ("none", "selective", "full")
-#: Problems that are listed; a file in another format would have one in every cell.
-MOST_PROBLEMS = 20
 #: Beyond any real count; keeps a slip from overflowing.
 _MOST = 10**12
 
@@ -169,13 +168,7 @@ def read_measured_table(path: str | Path) -> tuple[MeasuredRow, ...]:
             and column (the first `MOST_PROBLEMS`).
     """
     name = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise SpecError(f"{name[:200]}: no such file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is no text in UTF-8"
-        raise SpecError(Problem(f"cannot be read: {reason}", name[:200])) from None
+    text = read_text(path)
     problems: list[Problem] = []
     rows: list[MeasuredRow] = []
     lines: dict[str, int] = {}
@@ -201,9 +194,7 @@ def read_measured_table(path: str | Path) -> tuple[MeasuredRow, ...]:
     except csv.Error as error:
         problems.append(Problem(f"is no CSV: {error}", name, line))
     if problems:
-        more = len(problems) - MOST_PROBLEMS
-        rest = [Problem(f"and {more:,} problems more", name)] if more > 0 else []
-        raise SpecError([*problems[:MOST_PROBLEMS], *rest])
+        raise SpecError(listed(problems, name))
     if not rows:
         raise SpecError(Problem("has no rows", name))
     return tuple(rows)
