@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ RECOMPUTES = ("none", "selective", "full")
 SCHEDULES = ("1f1b", "gpipe")
 #: How context-parallel devices attend: keys and values go round a ring, or positions are exchanged for heads.
 CONTEXT_METHODS = ("ring", "all_to_all")
+#: Blocks of a stage: as many as make the slowest stage fastest, the embedding and the projection to the vocabulary
+#: counted; or the same number in each.
+ASSIGNMENTS = ("balanced", "even")
 #: Which devices are side by side, from the innermost outwards; context goes with data, inside of it.
 PLACEMENTS = (
     "tensor-data-pipeline", "tensor-pipeline-data", "data-tensor-pipeline", "data-pipeline-tensor",
@@ -59,6 +63,7 @@ class Split:
         sharding: One of `SHARDINGS`.
         recompute: One of `RECOMPUTES`.
         placement: One of `PLACEMENTS`.
+        assignment: One of `ASSIGNMENTS`; ``even`` needs stages · virtual stages to divide the blocks.
     """
 
     tensor: int = 1
@@ -72,6 +77,7 @@ class Split:
     sharding: str = "zero0"
     recompute: str = "none"
     placement: str = PLACEMENTS[0]
+    assignment: str = ASSIGNMENTS[0]
 
     def __post_init__(self) -> None:
         problems = []
@@ -103,6 +109,7 @@ CHOICES = {
     "sharding": SHARDINGS,
     "recompute": RECOMPUTES,
     "placement": PLACEMENTS,
+    "assignment": ASSIGNMENTS,
 }
 FIELDS = tuple(field.name for field in fields(Split))
 
@@ -122,13 +129,14 @@ class Splits:
     sharding: Integers
     recompute: Integers
     placement: Integers
+    assignment: Integers
 
     @staticmethod
     def of(splits: Sequence[Split]) -> Splits:
         """Some splits."""
         columns = {}
         for name in FIELDS:
-            values = [getattr(split, name) for split in splits]
+            values: list[Any] = [getattr(split, name) for split in splits]
             if name in CHOICES:
                 values = [CHOICES[name].index(value) for value in values]
             columns[name] = np.array(values, dtype=np.int64)
@@ -144,9 +152,9 @@ class Splits:
 
     def row(self, index: int) -> Split:
         """One of them."""
-        values = {name: int(getattr(self, name)[index]) for name in FIELDS}
-        named = {name: CHOICES[name][values[name]] for name in CHOICES}
-        return Split(**{**values, **named, "sequence_parallel": bool(values["sequence_parallel"])})
+        values: dict[str, Any] = {name: int(getattr(self, name)[index]) for name in FIELDS}
+        values |= {name: known[values[name]] for name, known in CHOICES.items()}
+        return Split(**(values | {"sequence_parallel": bool(values["sequence_parallel"])}))
 
     def at(self, index: Integers) -> Splits:
         """Some of them, in the order of ``index``."""
