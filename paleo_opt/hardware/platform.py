@@ -77,8 +77,9 @@ class Platform:
         servers: Where parameter servers keep a node's parameters: on its ``devices``, each a part of them, or on its
             ``host``.
         collective: What sends them: a collective's name, or ``auto``.
+        sequence_parallel: Whether tensor-parallel devices also divide positions unless one says otherwise.
         software: How measured tables name it: a row is this platform's where all words of one entry are in its
-            ``software``, ignoring case.
+            ``family`` and ``software``, ignoring case.
         file: Where it was read from.
     """
 
@@ -92,6 +93,7 @@ class Platform:
     bucket_bytes: float = 25e6
     servers: str = "devices"
     collective: str = "auto"
+    sequence_parallel: bool = False
     software: tuple[str, ...] = ()
     file: str = ""
 

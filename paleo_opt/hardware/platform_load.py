@@ -86,6 +86,7 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
         bucket_bytes=fields.value("buckets", _buckets, base.bucket_bytes),
         servers=fields.text("servers", base.servers, SERVERS),
         collective=fields.text("collective", base.collective, COLLECTIVES),
+        sequence_parallel=fields.flag("sequence_parallel", base.sequence_parallel),
         software=fields.sequence("software", as_text(), ()),
         file=str(path),
     )
