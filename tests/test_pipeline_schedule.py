@@ -16,6 +16,7 @@ from paleo_opt.estimator.pipeline_schedule import (
     FORWARD,
     GATHER,
     REDUCE,
+    SEND_BACKWARD,
     SEND_FORWARD,
     UPDATE,
     StageTimes,
@@ -112,6 +113,16 @@ def test_sends_that_overlap_only_delay_and_others_hold_their_stage() -> None:
     # A stage in the middle sends once forward and once back for each micro-batch: 0.5 s beside 3 s of passes.
     assert 3 * 19 < overlapped < held
     assert held >= 16 * (3 + 0.5)
+
+
+def test_a_link_carries_one_send_after_the_other_in_each_direction() -> None:
+    timeline = step_timeline(alike(3, 6, send_s=7.0, sends_overlap=True))
+    for stage in range(3):
+        for kind in (SEND_FORWARD, SEND_BACKWARD):
+            sends = np.flatnonzero((timeline.stage == stage) & (timeline.kind == kind))
+            assert (timeline.start_s[sends][1:] >= timeline.end_s[sends][:-1]).all()
+    # The links are the slowest: all that crosses one of them, each way, and the first and the last on their way.
+    assert timeline.step_s >= 6 * 7.0
 
 
 def test_interleaving_sends_v_times_as_often() -> None:

@@ -201,8 +201,8 @@ def in_flight_micro_batches(
 def step_timeline(times: StageTimes) -> StepTimeline:
     """Run one step: each pass starts when its stage is free and its input is there.
 
-    A send starts when its pass ends, and takes the time of the sender unless sends overlap; what a stage sends and
-    receives at once, as Megatron-LM does, is so counted once.
+    A send starts when its pass ends, after those before it in its direction, and takes the time of the sender unless
+    sends overlap; what a stage sends and receives at once, as Megatron-LM does, is so counted once.
 
     Raises:
         SpecError: more than `MOST_PASSES`.
@@ -221,7 +221,7 @@ def step_timeline(times: StageTimes) -> StepTimeline:
     needs = np.concatenate([np.arange(passes) - m, np.arange(passes) + passes + m])
     needs[:m] = -1
     needs[2 * passes - m :] = np.arange(passes - m, passes)
-    starts, free = _starts(orders, needs, takes_s, sends_s, times)
+    starts, free, there = _starts(orders, needs, takes_s, sends_s, times)
 
     order, start = np.concatenate(orders), np.concatenate(starts)
     direction, place = np.divmod(order, passes)
@@ -230,14 +230,14 @@ def step_timeline(times: StageTimes) -> StepTimeline:
     sent = np.flatnonzero(sends_s[order])
     every, none = np.arange(p), np.full(p, -1)
     # Communication that is hidden ends with the passes that hide it.
-    hidden = np.minimum(times.hidden_reduce_s, free)
+    hidden = np.minimum(times.hidden_reduce_s, free - times.gather_s)
     updating = np.full(p, (free + times.reduce_s).max())
     # Each: stage, kind, micro-batch, chunk, start, duration.
     parts = [
         (stage, FORWARD + direction, micro_batch, chunk, start, takes_s[order]),
         (
             stage[sent], SEND_FORWARD + direction[sent], micro_batch[sent], chunk[sent],
-            (start + takes_s[order])[sent], sends_s[order[sent]],
+            there[order[sent]] - sends_s[order[sent]], sends_s[order[sent]],
         ),
         (every, np.full(p, GATHER), none, none, np.zeros(p), times.gather_s),
         (every, np.full(p, REDUCE), none, none, free - hidden, hidden + times.reduce_s),
@@ -270,21 +270,23 @@ def _order(times: StageTimes, stage: int) -> Integers:
 
 def _starts(
     orders: list[Integers], needs: Integers, takes_s: Floats, sends_s: Floats, times: StageTimes
-) -> tuple[list[Floats], Floats]:
-    """When each pass of each stage starts, and when each stage has done all its passes [s]."""
-    held = 0.0 if times.sends_overlap else 1.0
-    # When what a pass gives is where it is needed; not yet known: -1. The last is the input of the model.
+) -> tuple[list[Floats], Floats, Floats]:
+    """When each pass starts, when each stage has done all of its own, and when what each gives is there [s]."""
+    held = not times.sends_overlap
+    half = takes_s.size // 2
+    # Of each pass, not yet known: -1. The last is the input of the model.
     there = [-1.0] * takes_s.size + [0.0]
     rows = [
         (order.tolist(), needs[order].tolist(), takes_s[order].tolist(), sends_s[order].tolist()) for order in orders
     ]
     starts: list[list[float]] = [[] for _ in orders]
     free: list[float] = times.gather_s.tolist()
+    lines = [[0.0, 0.0] for _ in orders]
     left = takes_s.size
     while left:
         before = left
         for stage, (passes, needed, takes, sends) in enumerate(rows):
-            begun, now = starts[stage], free[stage]
+            begun, now, line = starts[stage], free[stage], lines[stage]
             for index in range(len(begun), len(passes)):
                 ready = there[needed[index]]
                 if ready < 0.0:
@@ -292,9 +294,16 @@ def _starts(
                 now = max(now, ready)
                 begun.append(now)
                 now += takes[index]
-                there[passes[index]] = now + sends[index]
-                now += held * sends[index]
+                this, send = passes[index], sends[index]
+                arrived = now
+                if send:
+                    direction = this >= half
+                    arrived = max(now, line[direction]) + send
+                    line[direction] = arrived
+                    if held:
+                        now = arrived
+                there[this] = arrived
                 left -= 1
             free[stage] = now
         assert left < before, "the passes of a schedule wait for each other"
-    return [np.array(each) for each in starts], np.array(free)
+    return [np.array(each) for each in starts], np.array(free), np.array(there[:-1])
