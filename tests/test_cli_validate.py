@@ -149,7 +149,7 @@ class TestBadInput:
         result = run("validate", str(table), "--plot", str(tmp_path / "a.svg"))
         assert (result.code, result.err) == (1, "")
         assert "no row can be predicted" in result.out
-        assert "family transformer: not predicted yet: a" in result.out
+        assert "a transformer's hidden is missing: a" in result.out
         assert not (tmp_path / "a.svg").exists()
         found = run("validate", str(table), "--json")
         assert found.code == 1

@@ -18,7 +18,8 @@ from paleo_opt import Options, SpecError, Strategy, compile_network, estimate, l
 from paleo_opt.hardware.cluster import single_device_cluster
 from paleo_opt.validation.measured_table import QUANTITIES, MeasuredRow, read_measured_table
 from paleo_opt.validation.predict import Prediction, predict
-from paleo_opt.validation.resolve import ASSUMPTIONS, shipped_device
+from paleo_opt.validation.resolve import shipped_device
+from paleo_opt.validation.run import ASSUMPTIONS
 from paleo_opt.validation.statistics import average_ranks, error_statistics, rank_correlation, regret, spearman
 from paleo_opt.validation.systems import stand_in, stand_ins
 from paleo_opt.validation.validate import PUBLISHED, Validation, split_groups
@@ -243,7 +244,7 @@ class TestPlatforms:
 
 class TestRefused:
     @pytest.mark.parametrize(("columns", "expected"), [
-        ({"family": "transformer"}, "family transformer: not predicted yet"),
+        ({"family": "transformer"}, "family transformer, but vgg16 is a network of layers"),
         ({"network": "vgg61"}, "network 'vgg61' is not known"),
         ({"network": "no/such.yaml"}, "network 'no/such.yaml' cannot be read: no/such.yaml: no such file"),
         ({"device": "k81"}, "device 'k81' is not known"),

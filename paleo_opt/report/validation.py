@@ -13,7 +13,7 @@ from paleo_opt.report import terminal
 from paleo_opt.report.strategy_text import plural
 from paleo_opt.report.terminal import Column, bold, dim, percent, table
 from paleo_opt.validation.predict import Prediction, Refusal
-from paleo_opt.validation.resolve import ASSUMPTIONS
+from paleo_opt.validation.run import ASSUMPTIONS
 from paleo_opt.validation.statistics import ErrorStatistics
 from paleo_opt.validation.validate import GROUPINGS, PUBLISHED, Validation
 

@@ -27,7 +27,8 @@ from paleo_opt.validation.residuals import (
     part_of,
     shipped_residuals,
 )
-from paleo_opt.validation.resolve import Refused, Resolver, Run
+from paleo_opt.validation.resolve import Resolver
+from paleo_opt.validation.run import Refused, Run
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Prediction:
         row: What was measured.
         predicted: What the model says.
         platform: The software platform.
-        assumed: Which of `resolve.ASSUMPTIONS` the row does not say itself.
+        assumed: Which of `run.ASSUMPTIONS` the row does not say itself.
         low: Of the estimate's 80% interval; None where it has none.
         high: Likewise.
         features: What describes it, for its interval; None of a quantity that has none (`residuals.part_of`).
@@ -158,17 +159,17 @@ def predict(
     """
     options = options or Options()
     resolver = Resolver(options)
-    groups: dict[tuple[str, str, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
+    groups: dict[tuple[int, str, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
     found: dict[int, Prediction] = {}
     refused: dict[int, Refusal] = {}
-    tables: dict[str, CostTable] = {}
+    tables: dict[int, CostTable] = {}
     for place, row in enumerate(rows):
         try:
             run = resolver.resolve(row)
         except Refused as reason:
             refused[place] = Refusal(row, str(reason))
             continue
-        key = run.network.file or run.network.name
+        key = id(run.network)  # the resolver keeps them
         if key not in tables:
             tables[key] = compile_network(run.network)
         groups[key, row.quantity, run.strategy.split, run.strategy.tensor, run.platform.name].append((place, run))

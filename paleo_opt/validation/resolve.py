@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paleo_opt import catalog
-from paleo_opt.errors import PaleoOptError
+from paleo_opt.errors import PaleoOptError, SpecError
 from paleo_opt.estimator.collectives import AUTO, NAMED_COLLECTIVES
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
@@ -17,38 +17,20 @@ from paleo_opt.hardware.platform_load import load_platform, platform_for, platfo
 from paleo_opt.network.graph import Network
 from paleo_opt.network.load import load_network
 from paleo_opt.validation.measured_table import MeasuredRow
+from paleo_opt.validation.resolve_transformer import (
+    BY_SIZES,
+    SIZES,
+    NetworkKey,
+    counted_flops,
+    network_key,
+    network_of,
+    splitting_of,
+)
+from paleo_opt.validation.run import Refused, Run
 from paleo_opt.validation.systems import stand_in
 
-#: What a row may leave to be assumed; each assumption is counted.
-ASSUMPTIONS = ("cluster", "precision", "collective", "platform")
 #: Of the splits that the model has none of for a network of layers.
 _NOT_MODELLED = {"pipeline": 1, "expert": 1, "context": 1, "virtual_stages": 1}
-_OF_TRANSFORMERS = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "experts", "top_k")
-
-
-class Refused(PaleoOptError):
-    """A row that the model says nothing of; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a row ran.
-
-    Attributes:
-        row: The row.
-        network: What was trained.
-        strategy: On what and how.
-        samples: Of one step; the workers' batches may add up to a few more where they cannot share it evenly.
-        platform: The software.
-        assumed: Which of `ASSUMPTIONS` the row does not say itself.
-    """
-
-    row: MeasuredRow
-    network: Network
-    strategy: Strategy
-    samples: int
-    platform: Platform
-    assumed: tuple[str, ...]
 
 
 @dataclass
@@ -56,7 +38,7 @@ class Resolver:
     """Resolves rows for the model of ``options``, loading each file once."""
 
     options: Options
-    _networks: dict[str, Network | Refused] = field(default_factory=dict)
+    _networks: dict[NetworkKey, Network | Refused] = field(default_factory=dict)
     _clusters: dict[tuple[str, str], Cluster | Refused] = field(default_factory=dict)
     _platforms: dict[str, Platform | None] = field(default_factory=dict)
 
@@ -66,16 +48,12 @@ class Resolver:
         Raises:
             Refused: why nothing can be said of it.
         """
-        if row.family != "cnn":
-            raise Refused(f"family {row.family}: not predicted yet")
         row = replace(row, device=shipped_device(row.device))
         network = self._network(row)
         cluster, assumed = self._cluster(row)
         if row.gpus == 1 and row.quantity == "speedup":
             raise Refused("speedup of one GPU")
-        splits = _split(row)
-        micro_batch, accumulation, samples = _batches(row)
-        platform = self._platform(row.software)
+        platform = self._platform(f"{row.family} {row.software}")
         if platform is None:
             platform = platform_of(cluster.device)
             if self.options.model != "paleo":  # it knows no platforms
@@ -95,22 +73,37 @@ class Resolver:
                 assumed.append("collective")
         elif collective not in NAMED_COLLECTIVES:
             raise Refused(f"collective {collective!r} is not known")
-        try:
-            strategy = Strategy(
-                cluster, row.gpus, micro_batch, accumulation, *splits, collective=collective, precision=precision
-            )
-        except PaleoOptError as error:
-            raise Refused(str(error)) from None
-        return Run(row, network, strategy, samples, platform, tuple(assumed))
+        if network.transformer is not None and self.options.model != "paleo":
+            found = splitting_of(row, network, cluster, platform, collective, precision)
+            strategies, samples = found.strategies, found.samples
+            assumed += found.assumed
+        else:
+            strategy, samples = _of_layers(row, cluster, collective, precision)
+            strategies = (strategy,)
+        return Run(
+            row,
+            network,
+            strategies[0],
+            samples,
+            platform,
+            tuple(assumed),
+            strategies if len(strategies) > 1 else (),
+            None if network.transformer is None else counted_flops(row, network.transformer),
+        )
 
     def _network(self, row: MeasuredRow) -> Network:
-        key = _beside(row, row.network)
+        name = _beside(row, row.network)
+        transformer = row.family == "transformer"
+        key = network_key(row, name) if transformer else (name, (), "")
         if key not in self._networks:
-            self._networks[key] = _load_network(key)
+            self._networks[key] = _load_network(key, transformer)
         found = self._networks[key]
         if isinstance(found, Refused):
             raise found
-        if any(getattr(row, name) is not None for name in _OF_TRANSFORMERS):
+        if transformer != (found.transformer is not None):
+            what = "a network of layers" if transformer else "a transformer"
+            raise Refused(f"family {row.family}, but {row.network} is {what}")
+        if not transformer and any(getattr(row, size) is not None for size in SIZES if size != "sequence_length"):
             raise Refused("a transformer's sizes are given beside a network of layers")
         return found
 
@@ -165,12 +158,16 @@ def _beside(row: MeasuredRow, name: str) -> str:
     return str(beside) if name.endswith((".yaml", ".yml")) and beside.is_file() else name
 
 
-def _load_network(name: str) -> Network | Refused:
-    if not name.endswith((".yaml", ".yml")) and name not in catalog.names("net"):
+def _load_network(key: NetworkKey, transformer: bool) -> Network | Refused:
+    name = key[0]
+    if name != BY_SIZES and not name.endswith((".yaml", ".yml")) and name not in catalog.names("net"):
         return Refused(f"network {name!r} is not known")
     try:
-        return load_network(name)
-    except PaleoOptError as error:
+        return network_of(key) if transformer else load_network(name)
+    except SpecError as error:
+        if name == BY_SIZES:
+            problem = error.problems[0]
+            return Refused(f"a transformer's {problem.field.removeprefix('transformer.')} {problem.message}")
         return Refused(f"network {name!r} cannot be read: {error}".splitlines()[0])
 
 
@@ -179,6 +176,19 @@ def _load_cluster(name: str, device: str) -> Cluster | Refused:
         return load_cluster(name, device) if name else single_device_cluster(load_device(device))
     except PaleoOptError as error:
         return Refused(f"cluster {name or device!r} cannot be read: {error}".splitlines()[0])
+
+
+def _of_layers(row: MeasuredRow, cluster: Cluster, collective: str, precision: str) -> tuple[Strategy, int]:
+    """The strategy of a network of layers, and its samples of a step."""
+    splits = _split(row)
+    micro_batch, accumulation, samples = _batches(row)
+    try:
+        strategy = Strategy(
+            cluster, row.gpus, micro_batch, accumulation, *splits, collective=collective, precision=precision
+        )
+    except PaleoOptError as error:
+        raise Refused(str(error)) from None
+    return strategy, samples
 
 
 def _split(row: MeasuredRow) -> tuple[str, int]:
