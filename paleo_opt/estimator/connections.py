@@ -128,7 +128,11 @@ def make_connections(clusters: Sequence[Cluster], shifts: Mapping[str, float] = 
 
 
 def make_routes(
-    connections: Connections, place: Integers, devices: Floats, apart: Integers | int = 1, attained: float | None = None
+    connections: Connections,
+    place: Integers,
+    devices: Floats,
+    apart: Integers | Floats | int = 1,
+    attained: float | None = None,
 ) -> Routes:
     """The connections of some groups.
 

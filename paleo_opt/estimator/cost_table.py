@@ -195,12 +195,14 @@ class CostTable:
         network: What was compiled.
         conv_algorithm: One of `CONV_ALGORITHMS`, or None for each model's own default.
         memos: What sweeps keep between them (`search.sweep`).
+        block_tables: Compiled shares of a transformer, by `splits.Split` (`block_table.compile_blocks`).
     """
 
     network: Network
     conv_algorithm: str | None = None
     _layouts: dict[tuple[str, int], Layout] = field(default_factory=dict, repr=False, compare=False)
     memos: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    block_tables: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -275,13 +277,24 @@ def _fetches(fetches: dict[str, list[float]], kinds: Sequence[str]) -> Fetches:
     return tuple((kind, np.array(fetches[kind])) for kind in kinds if fetches[kind])
 
 
-def _tensors(layer: Layer) -> int:
+def parameter_tensors(layer: Layer) -> int:
+    """Tensors of parameters that a layer has: weights, biases, shifts and scales."""
     if not layer.parameters:
         return 0
     if layer.type in ("LayerNormalization", "RMSNormalization"):
         return 2 if layer.bias else 1
     normalizer = bool(layer.normalizer) or layer.type == "BatchNormalization"
     return bool(layer.weights) + (2 if normalizer else 0) + bool(layer.bias)
+
+
+def kept_elements(layer: Layer) -> float:
+    """Elements per sample that a layer keeps for the backward pass, beyond its input."""
+    if layer.kept is not None:
+        return layer.kept * layer.output_size
+    if layer.type in _IN_PLACE:
+        return 0.0
+    # A normalizer keeps its own input besides the layer's output.
+    return layer.output_size * (2.0 if layer.normalizer else 1.0)
 
 
 def _compile_layout(network: Network, split: str, tensor: int, conv_algorithm: str | None) -> Layout:
@@ -309,13 +322,7 @@ def _compile_layout(network: Network, split: str, tensor: int, conv_algorithm: s
                 fetches["collect"].append(size / tensor)
 
     def kept(layer: Layer) -> float:
-        if layer.kept is not None:
-            return layer.kept * layer.output_size / (tensor if layer.name in divided_names else 1)
-        if layer.type in _IN_PLACE:
-            return 0.0
-        # A normalizer keeps its own input besides the layer's output.
-        size = layer.output_size * (2.0 if layer.normalizer else 1.0)
-        return size / (tensor if layer.name in divided_names else 1)
+        return kept_elements(layer) / (tensor if layer.name in divided_names else 1)
 
     def touched(layer: Layer) -> float:
         return (layer.input_size + layer.output_size) / (tensor if layer.name in divided_names else 1)
@@ -332,7 +339,7 @@ def _compile_layout(network: Network, split: str, tensor: int, conv_algorithm: s
         entry_elements=fetches["entry"][0] if fetches["entry"] else 0.0,
         replicated_parameters=float(sum(layer.parameters for _, layer in replicated)),
         divided_parameters=float(sum(layer.parameters for _, layer in divided)),
-        parameter_tensors=sum(_tensors(layer) for layer in network.layers),
+        parameter_tensors=sum(parameter_tensors(layer) for layer in network.layers),
         activations=sum(kept(layer) for layer in network.layers),
         largest_activation=max(touched(layer) for layer in network.layers),
         forward_flops=float(network.forward_flops),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
+from paleo_opt.estimator.block_estimate import BlockMemos, BlockStep, block_step, make_block_memos
 from paleo_opt.estimator.collectives import AUTO, COLLECTIVES, all_reduce
 from paleo_opt.estimator.compute import PartTimes, Rates, part_times, update_time
 from paleo_opt.estimator.convergence import job_samples
@@ -29,6 +30,7 @@ from paleo_opt.estimator.parameter_server import asynchronous_updates
 from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.reliability import Operations, interrupted, slowest_worker
 from paleo_opt.estimator.roofline import kernel_part_times, update_times
+from paleo_opt.estimator.splits import Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.estimator.synchronization import (
     SERVERS,
@@ -60,6 +62,7 @@ class Estimates:
         options: The model's constants, and the terms on which nodes are had and run.
         checkpoint_bytes: Of one checkpoint: fp32 parameters and optimizer state.
         known_slowdowns: As `slowdowns`, where the caller keeps them; shape (2, …).
+        blocks: The step of a transformer whose blocks are split; its computation is of the average stage.
     """
 
     strategies: Strategies
@@ -76,6 +79,17 @@ class Estimates:
     options: Options
     checkpoint_bytes: float
     known_slowdowns: Floats | None = None
+    blocks: BlockStep | None = None
+
+    @cached_property
+    def bubble_time_s(self) -> Floats:
+        """Time of one step that a pipeline's average stage waits for others [s]."""
+        return np.zeros(()) if self.blocks is None else self.blocks.bubble_s
+
+    @property
+    def parts(self) -> dict[str, Floats]:
+        """Seconds of a step by `block_estimate.PARTS`, of a transformer whose blocks are split; they add up to it."""
+        return {} if self.blocks is None else self.blocks.parts
 
     @cached_property
     def compute_time_s(self) -> Floats:
@@ -87,6 +101,8 @@ class Estimates:
     def step_time_s(self) -> Floats:
         """One optimizer update over one global batch [s]."""
         local: Floats = self.forward_time_s + self.backward_time_s + self.update_time_s
+        if self.blocks is not None:
+            local = local + self.blocks.bubble_s
         return local + self.exposed_all_reduce_time_s
 
     @cached_property
@@ -148,7 +164,7 @@ class Estimates:
         """A step with its slowest worker, and no faster than its samples can be read [s]."""
         # Without a barrier nobody waits for the slowest.
         slowest = 1.0 if self.options.updates == "asynchronous" else self.slowdowns[0]
-        local = (self.forward_time_s + self.backward_time_s + self.update_time_s) * slowest
+        local = (self.forward_time_s + self.backward_time_s + self.update_time_s + self.bubble_time_s) * slowest
         step: Floats = local + self.exposed_all_reduce_time_s
         rate = self.options.operations.input_rate
         return step if rate is None else np.maximum(step, self.strategies.global_batch / (self.strategies.nodes * rate))
@@ -204,6 +220,13 @@ class Memos:
     local: Memo = field(default_factory=Memo)
     all_reduce: Memo = field(default_factory=Memo)
     slowdowns: Memo = field(default_factory=Memo)
+    blocks: dict[int, BlockMemos] = field(default_factory=dict)
+
+    def of_splits(self, splits: Splits) -> BlockMemos:
+        """What is kept for ``splits``, which are kept alive with it."""
+        if id(splits) not in self.blocks:
+            self.blocks[id(splits)] = make_block_memos(splits)
+        return self.blocks[id(splits)]
 
 
 def estimate(
@@ -233,6 +256,8 @@ def estimate(
         raise SpecError(f"collective {AUTO!r} is of the roofline model; PALEO has {', '.join(COLLECTIVES)}")
     if options.updates == "asynchronous" and set(strategies.collectives) != {SERVERS}:
         raise SpecError(f"asynchronous updates need a parameter server; expected collective {SERVERS}")
+    if strategies.splits is not None:
+        return _estimate_blocks(table, strategies, options, memos)
     layout = table.layout(strategies.split, strategies.tensor)
     places = memos.places if memos else make_places(strategies.clusters, strategies.precisions, options)
     job = table.network.job
@@ -329,6 +354,55 @@ def estimate(
         options=options,
         checkpoint_bytes=checkpoint_bytes,
         known_slowdowns=known_slowdowns,
+    )
+
+
+def _estimate_blocks(table: CostTable, strategies: Strategies, options: Options, memos: Memos | None) -> Estimates:
+    """As `estimate`, of a transformer whose blocks are split."""
+    sizes, splits = table.network.transformer, strategies.splits
+    if sizes is None or splits is None:
+        raise SpecError(f"{table.network.name} is no transformer, whose blocks could be split; expected data or model")
+    if options.model != "roofline" or options.updates == "asynchronous":
+        what = "asynchronous updates do not" if options.model == "roofline" else f"the {options.model} model does not"
+        raise SpecError(f"{what} split a transformer's blocks; expected model roofline and synchronous updates")
+    places = memos.places if memos else make_places(strategies.clusters, strategies.precisions, options)
+    optimizer = options.optimizer or table.network.usual_optimizer
+    step = block_step(
+        sizes,
+        strategies,
+        places,
+        optimizer=optimizer,
+        training=options.training,
+        reserve=options.memory_reserve,
+        tables=table.block_tables,
+        memos=memos.of_splits(splits) if memos else None,
+    )
+    job, network = table.network.job, table.network
+    checkpoint_bytes = 4.0 * network.parameters * (1 + OPTIMIZER_STATES[optimizer])
+    known_slowdowns = None
+    if memos:
+
+        def slowdowns(at: Integers, gpus: Floats) -> Floats:
+            return _slowdowns(places, at, gpus, checkpoint_bytes, options.operations)
+
+        count = len(strategies.clusters)
+        known_slowdowns = evaluate(count, strategies.place, strategies.gpus, slowdowns, memos.slowdowns)
+    return Estimates(
+        strategies=strategies,
+        forward_time_s=step.forward_s,
+        backward_time_s=step.backward_s,
+        update_time_s=step.update_s,
+        communication_time_s=step.sent_s,
+        all_reduce_time_s=step.sent_s,
+        exposed_all_reduce_time_s=step.exposed_s,
+        memory=step.memory,
+        samples=None if job is None else job_samples(job, strategies.global_batch),
+        flops_per_sample=float(network.forward_flops) * (3.0 if options.training else 1.0),
+        places=places,
+        options=options,
+        checkpoint_bytes=checkpoint_bytes,
+        known_slowdowns=known_slowdowns,
+        blocks=step,
     )
 
 

@@ -52,6 +52,62 @@ class Memo:
         return gathered
 
 
+class CodedMemo:
+    """As `Memo`, for many places and few distinct values, however large: values are numbered as they are met."""
+
+    def __init__(self) -> None:
+        self._code = np.zeros(0, dtype=np.int32)  # one above a value's number; 0 is unknown
+        self._numbered = 0
+        self._slot = np.zeros(0, dtype=np.int32)
+        self._values: Floats = np.zeros((0, 0))
+        self._places = 0
+
+    def columns(self, places: int, place: Integers, values: Integers, function: OfPlaceAndValue) -> Integers:
+        """Columns of `rows` at which the values of ``function`` stand, for each (place, value). Shapes (n,)."""
+        assert self._places in (0, places), "a memo is of one set of places"
+        self._places = places
+        largest = int(values.max())
+        if largest >= _LARGEST_TABLE or places * (self._numbered + 1) > 4 * _LARGEST_TABLE:
+            return self._sorted(place, values, function)
+        if largest >= self._code.size:
+            self._code = np.concatenate([self._code, np.zeros(largest + 1 - self._code.size, dtype=np.int32)])
+        code = self._code[values]
+        if not code.all():
+            new = np.unique(values[code == 0])
+            self._code[new] = np.arange(self._numbered + 1, self._numbered + 1 + new.size)
+            self._numbered += new.size
+            code = self._code[values]
+        needed = places * (self._numbered + 1)
+        if needed > self._slot.size:
+            self._slot = np.concatenate([self._slot, np.zeros(needed - self._slot.size, dtype=np.int32)])
+        key = code.astype(np.int64) * places + place
+        slot = self._slot[key]
+        if not slot.all():
+            missing = np.unique(key[slot == 0])
+            of_code = np.zeros(self._numbered + 1, dtype=np.int64)
+            of_code[self._code] = np.arange(self._code.size)
+            self._slot[missing] = self._append(function(missing % places, of_code[missing // places].astype(float)))
+            slot = self._slot[key]
+        found: Integers = slot.astype(np.int64) - 1
+        return found
+
+    def _append(self, found: Floats) -> Integers:
+        kept = self._values.shape[1]
+        self._values = np.concatenate([self._values, found], axis=1) if kept else found
+        return np.arange(kept + 1, kept + 1 + found.shape[1])
+
+    def _sorted(self, place: Integers, values: Integers, function: OfPlaceAndValue) -> Integers:
+        pairs, which = np.unique(np.stack([place, values]), axis=1, return_inverse=True)
+        columns = self._append(function(pairs[0], pairs[1].astype(float))) - 1
+        found: Integers = columns[which.reshape(-1)]
+        return found
+
+    @property
+    def rows(self) -> Floats:
+        """All values that were computed. Shape (rows, columns)."""
+        return self._values
+
+
 def evaluate(places: int, place: Integers, values: Integers, function: OfPlaceAndValue, memo: Memo | None) -> Floats:
     """``function`` at each (place, value), once per distinct pair where they are many. Shape (rows, *shape)."""
     if place.shape != values.shape:

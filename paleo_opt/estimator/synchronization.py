@@ -43,6 +43,13 @@ class Sending:
         contention: Share of what hides that lengthens the computation behind it.
         server_rate: Gradients that one parameter server takes in and applies [bytes/s].
         host: Whether parameter servers are on the hosts of nodes, rather than on their devices.
+        tensor_overlap: Share of tensor-parallel communication that hides.
+        pipeline_overlap: Share of what pipeline stages send that hides.
+        expert_overlap: Share of the exchanges of experts that hides.
+        gather_overlap: Share of gathered parameters that may hide.
+        fragmentation: Share of the memory in use that no tensor has, besides.
+        gradient_bytes: Of one gradient that is added up.
+        fused_attention: Whether attention keeps no scores.
     """
 
     connections: Connections
@@ -53,6 +60,13 @@ class Sending:
     contention: Floats
     server_rate: Floats
     host: NDArray[np.bool_]
+    tensor_overlap: Floats
+    pipeline_overlap: Floats
+    expert_overlap: Floats
+    gather_overlap: Floats
+    fragmentation: Floats
+    gradient_bytes: Floats
+    fused_attention: NDArray[np.bool_]
 
 
 def make_sending(
@@ -82,6 +96,18 @@ def make_sending(
         contention=constants("contention"),
         server_rate=constants("server"),
         host=np.array([platform.servers == "host" for platform in platforms]),
+        tensor_overlap=constants("tensor_overlap"),
+        pipeline_overlap=constants("pipeline_overlap"),
+        expert_overlap=constants("expert_overlap"),
+        gather_overlap=constants("gather_overlap"),
+        fragmentation=constants("fragmentation"),
+        gradient_bytes=np.array(
+            [
+                weight if platform.gradient_bytes is None else platform.gradient_bytes
+                for weight, platform in zip(weight_bytes, platforms, strict=True)
+            ]
+        ),
+        fused_attention=np.array(["attention" in platform.fused for platform in platforms]),
     )
 
 

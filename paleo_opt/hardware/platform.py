@@ -17,6 +17,11 @@ def _share(value: float, deviation: float, text: str) -> Meaning:
     return Meaning("share", 0.01, 1.0, Constant(value, deviation), text)
 
 
+def _part(value: float, deviation: float, text: str) -> Meaning:
+    """A share that may be nothing."""
+    return Meaning("share", 0.0, 1.0, Constant(value, deviation), text)
+
+
 #: What a device attains at best: shares of its data sheet. Priors are the medians over measured devices.
 ATTAINABLE: Mapping[str, Meaning] = MappingProxyType(
     {
@@ -44,6 +49,11 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "contention": Meaning(
             "share", 0.001, 1.0, Constant(0.05, 1.0), "hidden communication that lengthens the computation behind it"
         ),
+        "tensor_overlap": _part(0.0, 0.0, "tensor-parallel communication that hides behind products"),
+        "pipeline_overlap": _part(0.0, 0.0, "sends between pipeline stages that hide behind computation"),
+        "expert_overlap": _part(0.0, 0.0, "exchanges of tokens between experts that hide behind computation"),
+        "gather_overlap": _part(0.8, 0.2, "gathering of sharded parameters that may hide behind computation"),
+        "fragmentation": _part(0.03, 0.5, "allocated memory that no tensor uses"),
         "server": Meaning(
             "bandwidth", 1e7, 1e13, Constant(5e9, 0.5), "gradients that one parameter server takes in and applies"
         ),
@@ -77,6 +87,7 @@ class Platform:
         servers: Where parameter servers keep a node's parameters: on its ``devices``, each a part of them, or on its
             ``host``.
         collective: What sends them: a collective's name, or ``auto``.
+        gradient_bytes: Of a gradient that is added up over micro-batches and devices; None for those of a weight.
         sequence_parallel: Whether tensor-parallel devices also divide positions unless one says otherwise.
         software: How measured tables name it: a row is this platform's where all words of one entry are in its
             ``family`` and ``software``, ignoring case.
@@ -93,6 +104,7 @@ class Platform:
     bucket_bytes: float = 25e6
     servers: str = "devices"
     collective: str = "auto"
+    gradient_bytes: float | None = None
     sequence_parallel: bool = False
     software: tuple[str, ...] = ()
     file: str = ""

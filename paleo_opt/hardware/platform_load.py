@@ -21,6 +21,8 @@ COLLECTIVES = (
     "auto", "one_to_all", "tree_all_reduce", "butterfly_all_reduce", "ring_all_reduce", "double_binary_tree",
     "recursive_halving_doubling", "hierarchical", "in_network",
 )  # fmt: skip
+#: Bytes of a gradient by its name: as the weights have, or always in fp32.
+GRADIENTS: dict[str, float | None] = {"weights": None, "fp32": 4.0}
 #: Of a device whose file names no platform.
 DEFAULT_PLATFORM = "pytorch"
 
@@ -86,6 +88,7 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
         bucket_bytes=fields.value("buckets", _buckets, base.bucket_bytes),
         servers=fields.text("servers", base.servers, SERVERS),
         collective=fields.text("collective", base.collective, COLLECTIVES),
+        gradient_bytes=GRADIENTS[fields.text("gradients", _gradients(base), tuple(GRADIENTS)) or "weights"],
         sequence_parallel=fields.flag("sequence_parallel", base.sequence_parallel),
         software=fields.sequence("software", as_text(), ()),
         file=str(path),
@@ -93,6 +96,10 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
     fields.finish()
     fields.raise_problems()
     return platform
+
+
+def _gradients(base: Platform) -> str:
+    return next(name for name, size in GRADIENTS.items() if size == base.gradient_bytes)
 
 
 def _like(node: yaml.Node) -> Platform:
