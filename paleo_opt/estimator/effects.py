@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.splits import Splits
 from paleo_opt.estimator.strategy import Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.constant import Constant
@@ -220,23 +221,27 @@ def _of_paleo(
 
 
 def gathered(strategies: Sequence[Strategy]) -> Strategies:
-    """Strategies of one split as one set."""
+    """Strategies of one split as one set; of a transformer's blocks, each under its own."""
     at = [(id(strategy.cluster), strategy.precision) for strategy in strategies]
     places = dict(zip(at, strategies, strict=True))
     order = {key: place for place, key in enumerate(places)}
     collectives = list(dict.fromkeys(strategy.collective for strategy in strategies))
     first = strategies[0]
+    blocks = [strategy.blocks for strategy in strategies if strategy.blocks is not None]
+    layouts = {split: layout for layout, split in enumerate(dict.fromkeys(blocks))}
     return Strategies(
         clusters=tuple(strategy.cluster for strategy in places.values()),
         precisions=tuple(strategy.precision for strategy in places.values()),
         split=first.split,
-        tensor=first.tensor,
+        tensor=1 if blocks else first.tensor,
         collectives=tuple(collectives),
         gpus=np.array([strategy.gpus for strategy in strategies]),
         micro_batch=np.array([strategy.micro_batch for strategy in strategies]),
         accumulation=np.array([strategy.accumulation for strategy in strategies]),
         collective=np.array([collectives.index(strategy.collective) for strategy in strategies]),
         place=np.array([order[key] for key in at]),
+        splits=Splits.of(list(layouts)) if blocks else None,
+        layout=np.array([layouts[split] for split in blocks]) if blocks else np.zeros((), dtype=np.int64),
     )
 
 

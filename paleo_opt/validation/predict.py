@@ -17,6 +17,7 @@ from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.platform import Platform
+from paleo_opt.validation.choose import choose
 from paleo_opt.validation.intervals import interval
 from paleo_opt.validation.measured_table import MeasuredRow
 from paleo_opt.validation.residuals import (
@@ -106,10 +107,19 @@ def _train_time(of: _Estimated) -> Floats:
 
 
 def _tokens(of: _Estimated) -> Floats:
-    lengths = [run.row.sequence_length for run in of.runs]
+    tokens = of.table.network.tokens_per_sample
+    lengths = [run.row.sequence_length or tokens for run in of.runs]
     if None in lengths:
         raise Refused("no sequence length")
     rate: Floats = of.samples_per_s * np.array(lengths, dtype=float)
+    return rate
+
+
+def _tflops(of: _Estimated) -> Floats:
+    """Of the model's FLOPs, or of those that a row's source counts."""
+    own = of.estimates.flops_per_sample
+    counted = np.array([own if run.counted_flops is None else run.counted_flops for run in of.runs])
+    rate: Floats = counted * of.samples_per_s / of.gpus / 1e12
     return rate
 
 
@@ -125,8 +135,18 @@ def _speedup(of: _Estimated) -> Floats:
 
 
 def _memory(of: _Estimated) -> Floats:
-    """Without what the platform keeps for itself, which a framework's count of its memory leaves out."""
-    return np.asarray(of.estimates.memory.total - of.options.memory_reserve)
+    """Without what the platform keeps for itself, which a framework's count of its memory leaves out.
+
+    A row whose software says ``activation memory`` or ``params+optimizer memory`` is about that part alone.
+    """
+    memory, shape = of.estimates.memory, of.samples.shape
+    state = memory.parameters + memory.gradients + memory.optimizer
+    parts = {"activation memory": memory.activations, "params+optimizer memory": state}
+    found = np.array(np.broadcast_to(memory.total - of.options.memory_reserve, shape), dtype=float)
+    for words, part in parts.items():
+        named = np.array([words in run.row.software for run in of.runs])
+        found[named] = np.broadcast_to(part, shape)[named]
+    return found
 
 
 #: Each quantity, in the unit that its name says.
@@ -138,7 +158,7 @@ _FIGURES: Mapping[str, Callable[[_Estimated], Floats]] = MappingProxyType(
         "samples_per_s": lambda of: of.samples_per_s,
         "tokens_per_s": _tokens,
         "tokens_per_s_per_gpu": lambda of: _tokens(of) / of.gpus,
-        "tflops_per_gpu": lambda of: of.estimates.flops_per_sample * of.samples_per_s / of.gpus / 1e12,
+        "tflops_per_gpu": _tflops,
         "mfu": lambda of: of.estimates.mfu * of.samples / of.estimates.strategies.global_batch,
         "train_time_s": _train_time,
         "speedup": _speedup,
@@ -159,35 +179,61 @@ def predict(
     """
     options = options or Options()
     resolver = Resolver(options)
-    groups: dict[tuple[int, str, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
+    groups: dict[tuple[int, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
     found: dict[int, Prediction] = {}
     refused: dict[int, Refusal] = {}
-    tables: dict[int, CostTable] = {}
     for place, row in enumerate(rows):
         try:
             run = resolver.resolve(row)
         except Refused as reason:
             refused[place] = Refusal(row, str(reason))
             continue
-        key = id(run.network)  # the resolver keeps them
-        if key not in tables:
-            tables[key] = compile_network(run.network)
-        groups[key, row.quantity, run.strategy.split, run.strategy.tensor, run.platform.name].append((place, run))
-    for (key, quantity, *_), members in groups.items():
-        runs = [run for _, run in members]
-        try:
-            values, described = _figure(tables[key], runs, quantity, _on_platform(options, runs[0].platform))
-        except PaleoOptError as error:
-            refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in members}
-            continue
-        found |= {
-            place: Prediction(run.row, float(value), run.platform, run.assumed, features=features)
-            for (place, run), value, features in zip(members, values, described, strict=True)
-        }
+        # The resolver keeps its networks, each one object.
+        tensor = 1 if run.strategy.blocks else run.strategy.tensor
+        groups[id(run.network), run.strategy.split, tensor, run.platform.name].append((place, run))
+    tables: dict[int, CostTable] = {}
+    for (network, *_), members in groups.items():
+        if network not in tables:
+            tables[network] = compile_network(members[0][1].network)
+        on_platform = _on_platform(options, members[0][1].platform)
+        for of_quantity in _by_quantity(members):
+            try:
+                told, untold = _told(tables[network], of_quantity, on_platform)
+                runs = [run for _, run in told]
+                values, described = _figure(tables[network], runs, on_platform) if runs else ((), ())
+            except PaleoOptError as error:
+                refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in of_quantity}
+                continue
+            refused |= untold
+            found |= {
+                place: Prediction(run.row, float(value), run.platform, run.assumed, features=features)
+                for (place, run), value, features in zip(told, values, described, strict=True)
+            }
     predictions = tuple(found[place] for place in sorted(found))
     if intervals:
         predictions = _with_intervals(predictions, options.model)
     return predictions, tuple(refused[place] for place in sorted(refused))
+
+
+def _by_quantity(members: Sequence[tuple[int, Run]]) -> list[list[tuple[int, Run]]]:
+    found: dict[str, list[tuple[int, Run]]] = defaultdict(list)
+    for place, run in members:
+        found[run.row.quantity].append((place, run))
+    return list(found.values())
+
+
+def _told(
+    table: CostTable, members: Sequence[tuple[int, Run]], options: Options
+) -> tuple[list[tuple[int, Run]], dict[int, Refusal]]:
+    """Runs of one network and platform with what they leave open chosen, and those of which that cannot be said."""
+    told: list[tuple[int, Run]] = []
+    untold: dict[int, Refusal] = {}
+    for (place, run), chosen in zip(members, choose(table, [run for _, run in members], options), strict=True):
+        if isinstance(chosen, Refused):
+            untold[place] = Refusal(run.row, str(chosen))
+        else:
+            told.append((place, chosen))
+    return told, untold
 
 
 def _with_intervals(predictions: Sequence[Prediction], model: str) -> tuple[Prediction, ...]:
@@ -214,10 +260,9 @@ def _on_platform(options: Options, platform: Platform) -> Options:
     return options if options.model == "paleo" or options.platform else replace(options, platform=platform.name)
 
 
-def _figure(
-    table: CostTable, runs: Sequence[Run], quantity: str, options: Options
-) -> tuple[Floats, list[Features | None]]:
-    """One quantity of runs of one network, split and platform, shape (runs,), and what describes each."""
+def _figure(table: CostTable, runs: Sequence[Run], options: Options) -> tuple[Floats, list[Features | None]]:
+    """The quantity of runs of one network, split and platform, shape (runs,), and what describes each."""
+    quantity = runs[0].row.quantity
     of = _Estimated(
         runs,
         table,
