@@ -120,7 +120,7 @@ class MicroModel:
 
     def _kernels(self, group: _Group, shifts: Mapping[str, float]) -> Floats:
         """Shape (3, rows of the table)."""
-        attained = make_attained([self._device], [group.precision], [self._platform], shifts=shifts)
+        attained = make_attained([self._device], [group.precision], [self._platform], shifts=shifts, converting=False)
         limit = _WORKSPACE / ELEMENT_BYTES[group.precision]
         return kernel_times(group.table, attained, np.array([float(group.batch)]), "auto", limit).time[..., 0]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODELS = ("roofline", "paleo")
 UPDATES = ("synchronous", "asynchronous")
 CONV_ALGORITHMS = ("auto", "gemm", "fft", "fft_tiled", "winograd")
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "mxfp8", "fp4", "nvfp4")
 SPLITS = ("data", "hybrid", "model")
 OPTIMIZERS = ("sgd", "momentum", "lars", "rmsprop", "adam")
 GOALS = ("time", "cost", "energy")

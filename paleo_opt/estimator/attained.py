@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.estimator.kernel_table import SHARES, Floats
+from paleo_opt.estimator.kernel_table import RUNS, SHARES, Floats
 from paleo_opt.hardware.constant import Constant, Meaning
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
-from paleo_opt.hardware.platform import ALGORITHMS, ATTAINABLE, CONSTANTS, FUSIBLE, PASSES, Platform
+from paleo_opt.hardware.platform import ALGORITHMS, ATTAINABLE, CONSTANTS, PASSES, Platform
+from paleo_opt.hardware.precision import LOW_PRECISIONS, half_precision
 
 #: A device of which the number is not known has no waves: its units divide any work evenly.
 _NO_WAVES = 1.0
@@ -26,25 +27,31 @@ class Attained:
     """P devices, each with its platform in one precision.
 
     Attributes:
-        flops: FLOP/s of the largest matrix products. Shape (P,).
+        flops: FLOP/s of the largest matrix products, those in a low precision where one trains in it. Shape (P,).
+        half_flops: Of those that stay in 16 bits then; else the same. Shape (P,).
         tensor: Whether tensor cores compute. Shape (P,).
         multiprocessors: Shape (P,).
         clock: Hz. Shape (P,).
         elements: Elements/s of the largest copies. Shape (P,).
+        operand: Size of an operand's element in a low precision, in elements in memory; else 1. Shape (P,).
+        conversion: Elements moved to convert one to a low precision; else 0. Shape (P,).
         shares: Of those, by constant. Shape (len(SHARES), P).
         launch: Seconds between kernels. Shape (P,).
         step_overhead: Seconds of a step. Shape (P,).
-        run: 1 for kernels that are launched, 0 for those fused; the last row is 1. Shape (len(FUSIBLE) + 1, P).
+        run: 1 for kernels that are launched, 0 for others. Shape (len(RUNS), P).
         allowed: Algorithms that the library has. Shape (algorithms, 3, P).
         fused_update: Whether the optimizer's update is one kernel. Shape (P,).
         per_image: Whether a convolution is a product for each image. Shape (P,).
     """
 
     flops: Floats
+    half_flops: Floats
     tensor: NDArray[np.bool_]
     multiprocessors: Floats
     clock: Floats
     elements: Floats
+    operand: Floats
+    conversion: Floats
     shares: Floats
     launch: Floats
     step_overhead: Floats
@@ -57,10 +64,13 @@ class Attained:
         """The devices of some indices."""
         return Attained(
             self.flops[index],
+            self.half_flops[index],
             self.tensor[index],
             self.multiprocessors[index],
             self.clock[index],
             self.elements[index],
+            self.operand[index],
+            self.conversion[index],
             self.shares[:, index],
             self.launch[index],
             self.step_overhead[index],
@@ -92,6 +102,7 @@ def make_attained(
     platforms: Sequence[Platform],
     ppp_comp: float | None = None,
     shifts: Mapping[str, float] = NO_SHIFTS,
+    converting: bool = True,
 ) -> Attained:
     """The arrays of some devices.
 
@@ -102,10 +113,14 @@ def make_attained(
         ppp_comp: Takes the place of every device's attainable shares.
         shifts: For names of constants, how many of their standard deviations they stand off their value; behind ``@``
             the name of the one device or platform that is meant.
+        converting: Whether a low precision is that of training, whose operands are converted and of which some products
+            stay in 16 bits; else of single products with their operands as they are.
+
+    Raises:
+        SpecError: a low precision on a device that has none of 16 bits.
     """
     rows, shares, run, allowed = [], [], [], []
     for device, precision, platform in zip(devices, precisions, platforms, strict=True):
-        unit = device.unit(precision)
 
         def attainable(name: str, device: Device = device) -> float:
             if ppp_comp is not None:
@@ -116,13 +131,26 @@ def make_attained(
             shift = shift_of(shifts, f"platform.{name}", device.name, platform.name)
             return shifted(platform.constant(name), CONSTANTS[name], shift)
 
+        half, element = half_precision(device, precision), float(ELEMENT_BYTES[precision])
+        flops, half_flops = (device.peak[name] * attainable(device.unit(name)) for name in (precision, half))
+        operand = conversion = 0.0
+        if (low := LOW_PRECISIONS.get(precision)) is None:
+            operand = 1.0
+        elif converting:
+            flops = low.mean_flops(flops, half_flops)
+            operand, conversion = low.mean_operand_bytes() / element, low.share * low.conversion_bytes / element
+        else:
+            operand = low.operand_bytes / element
         rows.append(
             (
-                device.peak[precision] * attainable(unit),
-                unit == "tensor",
+                flops,
+                half_flops,
+                device.unit(precision) == "tensor",
                 device.multiprocessors or _NO_WAVES,
                 device.clock,
-                device.memory_bandwidth * attainable("memory") / ELEMENT_BYTES[precision],
+                device.memory_bandwidth * attainable("memory") / element,
+                operand,
+                conversion,
                 constant("launch"),
                 constant("step_overhead"),
                 "update" in platform.fused,
@@ -130,16 +158,20 @@ def make_attained(
             )
         )
         shares.append([constant(name) for name in SHARES])
-        run.append([0.0 if name in platform.fused else 1.0 for name in FUSIBLE] + [1.0])
+        run.append([float(not when or (name in platform.fused) == (when == "only")) for when, name in RUNS])
         allowed.append([[name in platform.algorithms[step] for step in PASSES] for name in ALGORITHMS])
     columns = np.array(rows, dtype=float).T
-    flops, tensor, multiprocessors, clock, elements, launch, overhead, fused_update, per_image = columns
+    flops, half_flops, tensor, multiprocessors, clock, elements, operand, conversion = columns[:8]
+    launch, overhead, fused_update, per_image = columns[8:]
     return Attained(
         flops=flops,
+        half_flops=half_flops,
         tensor=tensor > 0,
         multiprocessors=multiprocessors,
         clock=clock,
         elements=elements,
+        operand=operand,
+        conversion=conversion,
         shares=np.array(shares).T,
         launch=launch,
         step_overhead=overhead,

@@ -44,6 +44,11 @@ class Kernel:
         efficiency: The platform's constant that says how well it runs.
         algorithm: ``gemm``, ``fft``, ``fft_tiled`` or ``winograd``.
         workspace: Elements beside the operands.
+        converted: Elements of its operands, the weights aside, that a low precision converts before it
+            (`hardware.precision`); None where it stays in 16 bits.
+        unless: The ability, out of `hardware.platform.FUSIBLE`, of platforms that do not run it: it is part of the
+            kernel before.
+        only: The ability of platforms that alone run it.
     """
 
     m: Term
@@ -54,6 +59,9 @@ class Kernel:
     efficiency: str
     algorithm: str
     workspace: Term = NONE
+    converted: Term | None = None
+    unless: str = ""
+    only: str = ""
 
 
 Kernels = tuple[Kernel, ...]
@@ -120,6 +128,7 @@ def forward_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         elements=_operands(sizes),
         efficiency="convolutions",
         algorithm="gemm",
+        converted=Term(0.0, sizes.image[0] * sizes.image[1] * sizes.channels),
     )
     return {"gemm": (product,), **_transformed(sizes, sizes.channels, sizes.filters, sizes.outputs)}
 
@@ -137,6 +146,7 @@ def data_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         elements=_operands(sizes, whole_input=True),
         efficiency="convolutions",
         algorithm="gemm",
+        converted=Term(0.0, p * q * sizes.filters),
     )
     return {"gemm": (product,), **_transformed(sizes, sizes.filters, sizes.channels, sizes.image)}
 
@@ -153,6 +163,7 @@ def filter_gradient_kernels(sizes: ConvolutionSizes) -> ByAlgorithm:
         elements=_operands(sizes),
         efficiency="filter_gradients",
         algorithm="gemm",
+        converted=NONE,
     )
     added = _SUMMED_PARTS * taps * sizes.channels * sizes.filters / sizes.groups
     parts = Kernel(NONE, NONE, NONE, 0.0, Term(added, 0.0), "filter_gradients", "gemm")

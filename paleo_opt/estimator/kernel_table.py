@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.estimator.convolution import Term
+from paleo_opt.estimator.convolution_kernels import Kernel
 from paleo_opt.estimator.layer_kernels import LayerKernel, layer_kernels
 from paleo_opt.hardware.platform import ALGORITHMS, FUSIBLE
 from paleo_opt.network.graph import Layer
@@ -20,6 +21,8 @@ from paleo_opt.network.graph import Layer
 Floats = NDArray[np.float64]
 #: Constants of a platform that say how well a kernel runs.
 SHARES = ("products", "convolutions", "filter_gradients", "winograd", "fft", "memory")
+#: Which platforms run a kernel: those that lack an ability, all, those that have an ability.
+RUNS = (*(("unless", name) for name in FUSIBLE), ("", ""), *(("only", name) for name in FUSIBLE))
 _COMMON = len(ALGORITHMS)
 
 
@@ -39,7 +42,9 @@ class KernelTable:
         repeats: Shape (K,).
         unrolled: Elements per sample of unrolled images; 0 for what runs once for the batch anyway. Shape (K,).
         share: Index into `SHARES`. Shape (K,).
-        fused: Index into `FUSIBLE`, or its length for none. Shape (K,).
+        runs: On which platforms: index into `RUNS`. Shape (K,).
+        low: Which of ``products`` run in a low precision where that is trained in, by place in it. Shape (L,).
+        converted: Elements of their operands that are converted before: fixed, per sample. Shape (2, L).
         workspace: Elements: fixed, per sample. Shape (2, algorithms, 3, R).
         applicable: Whether the algorithm can run the pass. Shape (algorithms, 3, R).
     """
@@ -55,7 +60,9 @@ class KernelTable:
     repeats: Floats
     unrolled: Floats
     share: NDArray[np.intp]
-    fused: NDArray[np.intp]
+    runs: NDArray[np.intp]
+    low: NDArray[np.intp]
+    converted: Floats
     workspace: Floats
     applicable: NDArray[np.bool_]
 
@@ -103,6 +110,8 @@ def compile_kernels(
     lengths = np.array([len(runs[segment]) for segment in segments], dtype=np.intp)
     products = np.array([i for i, one in enumerate(flat) if one.kernel.count > 0], dtype=np.intp)
     sizes = [[[term.fixed, term.per_sample] for term in (k.m, k.n, k.k)] for k in (flat[i].kernel for i in products)]
+    converted = [(place, flat[i].kernel.converted) for place, i in enumerate(products)]
+    low = [(place, term) for place, term in converted if term is not None]
     return KernelTable(
         members=tuple(tuple(indices) for indices in distinct.values()),
         count=np.array([len(indices) for indices in distinct.values()], dtype=float),
@@ -115,10 +124,18 @@ def compile_kernels(
         repeats=np.array([kernel.repeats for kernel in flat]),
         unrolled=np.array([kernel.unrolled for kernel in flat]),
         share=np.array([SHARES.index(kernel.kernel.efficiency) for kernel in flat], dtype=np.intp),
-        fused=np.array([FUSIBLE.index(k.fused) if k.fused else len(FUSIBLE) for k in flat], dtype=np.intp),
+        runs=np.array([_runs(kernel.kernel) for kernel in flat], dtype=np.intp),
+        low=np.array([place for place, _ in low], dtype=np.intp),
+        converted=np.array([[term.fixed, term.per_sample] for _, term in low]).reshape(-1, 2).T,
         workspace=workspace,
         applicable=applicable,
     )
+
+
+def _runs(kernel: Kernel) -> int:
+    if kernel.only:
+        return RUNS.index(("only", kernel.only))
+    return RUNS.index(("unless", kernel.unless) if kernel.unless else ("", ""))
 
 
 def _total(terms: Sequence[Term]) -> tuple[float, float]:

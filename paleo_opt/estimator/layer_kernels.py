@@ -1,7 +1,7 @@
 """The kernels that a library runs for one layer, in the three passes, for the share that one device computes.
 
 What the default model times (`roofline`): matrix products with their sizes, and memory-bound kernels with the elements
-they read and write. A kernel that some platforms run within the product before it names that ability (`fused`).
+they read and write. A kernel that some platforms run within the one before it names that ability (`Kernel.unless`).
 Elements of memory-bound kernels follow from what each must read and write: a ReLU reads and writes its output; a batch
 normalization reads its input for the statistics, reads it again and writes; its gradient reads input and output
 gradient twice and writes once; a max pooling's gradient reads both sides to find the maximum.
@@ -25,16 +25,14 @@ class LayerKernel:
     """A kernel of a layer.
 
     Attributes:
-        kernel: Sizes, elements and the share constant that holds for it.
+        kernel: Sizes, elements, the share constant that holds for it, and the platforms that run it.
         repeats: Runs one after the other, each launched.
         unrolled: Elements per sample of the image unrolled, which a platform that runs one product for each image
             writes and reads besides (im2col); 0 for what is no such product.
-        fused: The ability, out of `hardware.platform.FUSIBLE`, that makes it part of the kernel before; else empty.
     """
 
     kernel: Kernel
     repeats: float = 1.0
-    fused: str = ""
     unrolled: float = 0.0
 
 
@@ -54,23 +52,27 @@ class LayerPass:
     common: Kernels = ()
 
 
-def _traffic(per_sample: float, fused: str = "", repeats: float = 1.0, fixed: float = 0.0) -> LayerKernel:
-    kernel = Kernel(NOTHING, NOTHING, NOTHING, 0.0, Term(fixed, per_sample), "memory", "", NOTHING)
-    return LayerKernel(kernel, repeats, fused)
+def _traffic(per_sample: float, unless: str = "", repeats: float = 1.0) -> LayerKernel:
+    kernel = Kernel(NOTHING, NOTHING, NOTHING, 0.0, Term(0.0, per_sample), "memory", "", NOTHING, unless=unless)
+    return LayerKernel(kernel, repeats)
 
 
-def _product(m: Term, n: Term, k: Term, elements: Term, repeats: float = 1.0) -> LayerKernel:
-    return LayerKernel(Kernel(m, n, k, 1.0, elements, "products", "gemm", NOTHING), repeats)
+def _product(m: Term, n: Term, k: Term, elements: Term, converted: Term | None) -> LayerKernel:
+    return LayerKernel(Kernel(m, n, k, 1.0, elements, "products", "gemm", NOTHING, converted))
 
 
-def _dense_passes(rows: float, inner: float, columns: float) -> tuple[Kernels, Kernels, Kernels]:
+def _dense_passes(
+    rows: float, inner: float, columns: float, high_precision: bool = False
+) -> tuple[Kernels, Kernels, Kernels]:
     """A product of (n · rows × inner) by (inner × columns) weights and its two gradients, for a batch of n."""
     batch, a, b = Term(0.0, rows), Term(inner, 0.0), Term(columns, 0.0)
     elements = Term(inner * columns, rows * (inner + columns))
+    inputs, gradients, none = Term(0.0, rows * inner), Term(0.0, rows * columns), NOTHING
+    converted = (None, None, None) if high_precision else (inputs, gradients, none)
     return (
-        (_product(batch, b, a, elements),),
-        (_product(batch, a, b, elements),),
-        (_product(a, b, batch, elements),),
+        (_product(batch, b, a, elements, converted[0]),),
+        (_product(batch, a, b, elements, converted[1]),),
+        (_product(a, b, batch, elements, converted[2]),),
     )
 
 
@@ -127,8 +129,8 @@ def _memory_bound(layer: Layer, parts: int) -> tuple[Kernels, Kernels] | None:
         )
     if layer.type in ("Activation", "Sigmoid"):
         # Libraries fuse the activations of convolutions; a transformer's, whose input is kept, runs by itself.
-        fused = "activation" if layer.type == "Activation" and layer.kept is None else ""
-        return (_traffic(both, fused),), (_traffic(both + written, fused),)
+        unless = "activation" if layer.type == "Activation" and layer.kept is None else ""
+        return (_traffic(both, unless),), (_traffic(both + written, unless),)
     if layer.type == "Softmax":
         return (_traffic(both + read),), (_traffic(both + written),)
     if layer.type == "UpSampling":
@@ -176,7 +178,8 @@ def layer_kernels(layer: Layer, parts: int, readers: int) -> tuple[LayerPass, La
     elif layer.type == "InnerProduct":
         shape = layer.input_shapes[0]
         rows, inner = (shape[0], shape[1]) if len(shape) == 2 else (1, math.prod(shape))
-        dense = _dense_passes(float(rows), float(inner), float(-(-layer.outputs // parts)))
+        columns = float(-(-layer.outputs // parts))
+        dense = _dense_passes(float(rows), float(inner), columns, layer.high_precision)
         after = _after(layer, size)
         passes = (_one(dense[0], after[0]), _one(dense[1], after[1]), _one(dense[2], after[2]))
     elif layer.type in RNN_GATES:

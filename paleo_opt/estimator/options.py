@@ -12,7 +12,7 @@ from paleo_opt.estimator.prices import NodePrice, node_price
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.hardware.bounds import MOST_DEVICES
 from paleo_opt.hardware.cluster import PRICINGS, Cluster
-from paleo_opt.hardware.device import Device
+from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 from paleo_opt.hardware.link_constants import link_constant
 from paleo_opt.hardware.platform import Platform
 from paleo_opt.hardware.platform_load import load_platform, platform_of
@@ -21,8 +21,8 @@ from paleo_opt.hardware.platform_load import load_platform, platform_of
 #: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
 #: convnet-benchmarks, cnn-benchmarks, tf_cnn_benchmarks and FireCaffe on nine devices (quartiles 0.30 to 0.75). Tensor
 #: cores: 102 MLPerf Training ResNet-50 results (v0.7 to v2.1) on up to 64 A100 or V100 (quartiles 0.60 to 0.70; tuned
-#: code, so an upper end); tf32, fp8 and fp4 are assumed to attain the same share.
-DEFAULT_PPP_COMP = {"fp32": 0.55, "tf32": 0.65, "fp16": 0.65, "bf16": 0.65, "fp8": 0.65, "fp4": 0.65}
+#: code, so an upper end); tf32 and what has fewer bits are assumed to attain the same share.
+DEFAULT_PPP_COMP = {name: 0.55 if name == "fp32" else 0.65 for name in ELEMENT_BYTES}
 #: Likewise for links. An assumption: NCCL attains 0.8 to 1.0 of a link on messages of a gigabyte (published nccl-tests
 #: on EFA, InfiniBand and NVLink), frameworks of 2015 to 2017 attained 0.56 to 0.75 (PALEO's case studies).
 DEFAULT_PPP_COMM = 0.8

@@ -2,7 +2,8 @@
 
 T(kernel) = max(T_product, elements / (memory bandwidth · shares)) + launch, with T_product from the product's sizes on
 the device's multiprocessors (`products`), at peak · shares. A convolution takes the fastest of the algorithms that its
-platform's library has and whose workspace fits.
+platform's library has and whose workspace fits. Operands of a low precision (`hardware.precision`) have fewer bytes,
+and a kernel of their traffic converts them.
 
 Reference: Williams, Waterman, Patterson: Roofline, CACM 52(4), 2009.
 """
@@ -59,14 +60,23 @@ def kernel_times(
     one_by_one = (table.unrolled > 0)[:, None] & attained.per_image
     each = np.where(one_by_one, 1.0, batch)
     traffic = table.elements[0][:, None] + table.elements[1][:, None] * each + one_by_one * table.unrolled[:, None]
-    traffic /= attained.elements * attained.shares[_MEMORY]
-    arithmetic = np.zeros_like(traffic)
+    arithmetic, converted = np.zeros_like(traffic), np.zeros(())
     if table.products.size:
         m, n, k = table.sizes[:, 0, :, None] + table.sizes[:, 1, :, None] * each[table.products]
-        units = Units(attained.flops * share[table.products], attained.multiprocessors, attained.tensor, attained.clock)
+        flops = np.repeat(attained.half_flops[None], table.products.size, axis=0)
+        if (attained.operand < 1.0).any():
+            at, low = table.products[table.low], table.low
+            flops[low] = attained.flops
+            operands = traffic[at] - m[low] * n[low] * table.batched[low, None]
+            traffic[at] -= np.maximum(operands, 0.0) * (1.0 - attained.operand)
+            converted = np.zeros_like(traffic)
+            converted[at] = (table.converted[0][:, None] + table.converted[1][:, None] * each[at]) * attained.conversion
+        units = Units(flops * share[table.products], attained.multiprocessors, attained.tensor, attained.clock)
         arithmetic[table.products] = product_times(m, n, k, table.batched[:, None], units)
-    runs = table.repeats[:, None] * attained.run[table.fused] * np.where(one_by_one, batch, 1.0)
-    total = (np.maximum(traffic, arithmetic) + attained.launch) * runs
+    bandwidth = attained.elements * attained.shares[_MEMORY]
+    traffic, conversion = traffic / bandwidth, converted / bandwidth
+    runs = table.repeats[:, None] * attained.run[table.runs] * np.where(one_by_one, batch, 1.0)
+    total = (np.maximum(traffic, arithmetic) + conversion + attained.launch * (1.0 + (conversion > 0.0))) * runs
 
     def by_segment(values: Floats) -> Floats:
         spread = np.zeros((shape[0] * shape[1] * shape[2], batch.size))
@@ -74,7 +84,7 @@ def kernel_times(
             spread[table.segments] = np.add.reduceat(values, table.starts, axis=0)
         return spread.reshape(shape)
 
-    times, compute, memory = by_segment(total), by_segment(arithmetic * runs), by_segment(traffic * runs)
+    times, compute, memory = by_segment(total), by_segment(arithmetic * runs), by_segment((traffic + conversion) * runs)
     workspace = table.workspace[0][..., None] + table.workspace[1][..., None] * batch
     usable = table.applicable[..., None] & (workspace <= workspace_limit)
     usable[0] = True
@@ -110,7 +120,7 @@ UPDATE_BYTES = {"sgd": 12.0, "momentum": 20.0, "lars": 24.0, "rmsprop": 28.0, "a
 
 
 def update_times(
-    parameters: float, tensors: float, optimizer: str, element_bytes: Floats, attained: Attained
+    parameters: Floats | float, tensors: float, optimizer: str, element_bytes: Floats, attained: Attained
 ) -> Floats:
     """Time of the optimizer's update [s]. Shape (P,).
 
@@ -119,9 +129,9 @@ def update_times(
         tensors: Parameter tensors, each a kernel where the platform does not fuse the update.
         optimizer: A key of `UPDATE_BYTES`.
         element_bytes: Of an activation; under four, a copy of the weights in half precision is written too. Shape (P,).
-        attained: Of the devices.
+        attained: Of the devices. Where they train in a low precision, the copy is converted to it once a step.
     """
-    moved = UPDATE_BYTES[optimizer] + np.where(element_bytes < 4.0, 2.0, 0.0)
+    moved = UPDATE_BYTES[optimizer] + np.where(element_bytes < 4.0, 2.0, 0.0) + attained.conversion * element_bytes
     bandwidth = attained.elements * element_bytes * attained.shares[_MEMORY]
     kernels = np.where(attained.fused_update, 1.0, tensors)
     time: Floats = parameters * moved / bandwidth + kernels * attained.launch

@@ -28,8 +28,8 @@ def _traffic(per_sample: float) -> Kernel:
     return Kernel(NO_PRODUCT, NO_PRODUCT, NO_PRODUCT, 0.0, Term(0.0, per_sample), "memory", "", NO_PRODUCT)
 
 
-def _products(m: Term, n: Term, k: Term, count: float, elements: Term) -> Kernel:
-    return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT)
+def _products(m: Term, n: Term, k: Term, count: float, elements: Term, converted: Term | None = None) -> Kernel:
+    return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT, converted)
 
 
 def _share(count: int, parts: int) -> int:
@@ -101,9 +101,9 @@ def _experts(layer: Layer, parts: int) -> KernelPasses:
         a, b = Term(features, 0.0), Term(outputs, 0.0)
         elements = Term(count * features * outputs, copies * (features + outputs))
         return (
-            _products(each, b, a, count, elements),
-            _products(each, a, b, count, elements),
-            _products(a, b, each, count, elements),
+            _products(each, b, a, count, elements, Term(0.0, copies * features)),
+            _products(each, a, b, count, elements, Term(0.0, copies * outputs)),
+            _products(a, b, each, count, elements, NO_PRODUCT),
         )
 
     up, down = dense(hidden, inner), dense(ffn, hidden)

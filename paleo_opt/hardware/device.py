@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from paleo_opt.hardware.constant import Constant
 from paleo_opt.hardware.platform import ATTAINABLE
 
-#: Precisions, with the bytes of one element in memory and on the wire.
-ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "fp4": 0.5}
+HALF_BYTES = 2
+#: Precisions, with the bytes of one element in memory and on the wire: those of fewer than 16 bits are of products
+#: alone (`precision`).
+ELEMENT_BYTES = {
+    "fp32": 4, "tf32": 4, "fp16": HALF_BYTES, "bf16": HALF_BYTES, "fp8": HALF_BYTES, "mxfp8": HALF_BYTES,
+    "fp4": HALF_BYTES, "nvfp4": HALF_BYTES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Device:
     Attributes:
         name: As in its file.
         description: Marketing name.
-        peak: FLOP/s by precision (dense, never with sparsity): fp32, tf32, fp16, bf16, fp8, fp4, as far as it has them.
+        peak: FLOP/s by precision (dense, never with sparsity), those of `ELEMENT_BYTES` that it has.
         memory: Bytes.
         memory_bandwidth: Bytes/s.
         clock: Hz; its period is PALEO's floor for any nonzero time.

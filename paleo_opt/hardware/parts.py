@@ -14,6 +14,7 @@ from paleo_opt.hardware.constant import Constant, read_constant
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 from paleo_opt.hardware.link_constants import read_link_constants
 from paleo_opt.hardware.platform import ATTAINABLE
+from paleo_opt.hardware.precision import LOW_PRECISIONS
 from paleo_opt.spec_file import Fields, read_spec
 
 
@@ -35,6 +36,8 @@ def read_device(path: Path, overrides: Mapping[str, str]) -> Device:
     peak = {name: quantity(peaks, name, "peak") for name in _by_precision(peaks, list(ELEMENT_BYTES))}
     if not peak and not fields.problems:
         fields.problem("names no precision; expected at least one, such as fp32", "peak")
+    elif not fields.problems and not {"bf16", "fp16"} & set(peak) and (few := set(peak) & set(LOW_PRECISIONS)):
+        fields.problem(f"has {min(few)} but neither bf16 nor fp16, in which training in it does the rest", "peak")
     shares = fields.fields("ppp_comp", None)
     # Where a peak is wrong, its PPP is no second mistake.
     sharing = list(ELEMENT_BYTES if fields.problems else peak)

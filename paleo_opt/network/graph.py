@@ -63,6 +63,7 @@ class Layer:
         experts: Of Experts, else None.
         tied: With the weights of an Embedding before it, which are counted there.
         kept: Elements kept for the backward pass for each element of the output; None for what the type keeps.
+        high_precision: Its products stay in 16 bits where those of other layers run in fewer.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Layer:
     experts: ExpertSizes | None = None
     tied: bool = False
     kept: float | None = None
+    high_precision: bool = False
 
     @property
     def input_size(self) -> int:

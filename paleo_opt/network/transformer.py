@@ -158,28 +158,31 @@ class _Builder:
     def head(self, name: str) -> None:
         """The projection to the vocabulary, of which a copy in fp32 is kept for the loss."""
         sizes = self.sizes
-        name = self.product("logits", name, sizes.vocab, sizes.head_bias, tied=sizes.tied_embeddings)
+        name = self.product(
+            "logits", name, sizes.vocab, sizes.head_bias, tied=sizes.tied_embeddings, high_precision=True
+        )
         self.add("softmax", "Softmax", (name,), self.shapes[name], kept=1.0)
 
     def masked_head(self, encoded: str) -> None:
         """BERT's heads: the next sentence from the first position, the masked tokens from some of all."""
         sizes = self.sizes
         if sizes.next_sentence:
-            name = self.product("pooler/dense", self.first("pooler/first", encoded, 1), sizes.hidden, True)
+            first = self.first("pooler/first", encoded, 1)
+            name = self.product("pooler/dense", first, sizes.hidden, True, high_precision=True)
             name = self.activation("pooler/activation", name, "tanh")
-            name = self.product("next_sentence", name, 2, True)
+            name = self.product("next_sentence", name, 2, True, high_precision=True)
             self.add("next_sentence_softmax", "Softmax", (name,), self.shapes[name])
         name = encoded
         if sizes.predictions < sizes.sequence_length:
             name = self.first("head/masked", name, sizes.predictions)
-        name = self.activation(
-            "head/activation", self.product("head/dense", name, sizes.hidden, True), sizes.activation
-        )
+        name = self.product("head/dense", name, sizes.hidden, True, high_precision=True)
+        name = self.activation("head/activation", name, sizes.activation)
         self.head(self.norm("head/norm", name))
 
     def classifier(self, encoded: str) -> None:
         """The class from the class token."""
-        name = self.product("classes", self.first("class", encoded, 1), self.sizes.classes, self.sizes.head_bias)
+        first = self.first("class", encoded, 1)
+        name = self.product("classes", first, self.sizes.classes, self.sizes.head_bias, high_precision=True)
         self.add("softmax", "Softmax", (name,), self.shapes[name], kept=1.0)
 
     # -- blocks ----------------------------------------------------------------------------------------------
@@ -298,7 +301,7 @@ class _Builder:
     def experts(self, at: str, name: str) -> list[str]:
         """The router, the experts it chooses, and those that see every token."""
         sizes, shape = self.sizes, self.shapes[name]
-        router = self.product(f"{at}router", name, sizes.experts, sizes.mlp_bias)
+        router = self.product(f"{at}router", name, sizes.experts, sizes.mlp_bias, high_precision=True)
         chosen = ExpertSizes(sizes.experts, sizes.top_k, sizes.expert_ffn, sizes.gated)
         # Of each of top_k copies of a token: the copy itself, the inner projection and the activation.
         inner = (3 if sizes.gated else 2) * sizes.expert_ffn
