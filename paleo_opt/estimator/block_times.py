@@ -217,12 +217,17 @@ class BlockTimes:
             ends,
             trained * ends,
         ]
+        # Each tensor-parallel device sends its share, and gathers the others' where it needs all positions
+        # (arXiv:2104.04473, section 4.1).
+        message, gathered = table.exchanged * batch * weight, np.zeros(batch.size)
+        if split.tensor > 1 and not split.sequence_parallel:
+            gathered = communication_time("all_gather", self._routes(place, split.tensor, apart["tensor"]), message)
         reach = sending.connections.reach[place]
         for level in range(reach.shape[1]):
             # Every device of a node sends at the same time.
             below = np.minimum(reach[:, level - 1], _MOST_DEVICES) if level else np.ones(batch.size)
             routes = self._routes(place, 2.0, below)
-            rows.append(communication_time("point_to_point", routes, table.boundary * batch * weight))
+            rows.append(communication_time("point_to_point", routes, message / split.tensor) + gathered)
         return np.array(rows)
 
     def _context(
