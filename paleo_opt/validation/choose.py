@@ -53,7 +53,7 @@ def choose(table: CostTable, runs: Sequence[Run], options: Options) -> list[Run 
             chosen.append(run)
             continue
         best = start + int(rank[start:end].argmin())
-        if not fits[best] and state[start:end].min() > limit[best]:
+        if not fits[best] and state[start:end].min() > (1.0 + SLACK) * limit[best]:
             needed = quantities.format_memory(float(state[start:end].min()))
             have = quantities.format_memory(float(limit[best]))
             chosen.append(Refused(f"its parameters and their state need {needed} of a device's {have}"))
