@@ -32,7 +32,7 @@ def sweep_once(net: str, size: str) -> dict[str, float]:
     from paleo_opt.estimator.estimate import Options
     from paleo_opt.hardware.load import load_cluster
     from paleo_opt.network.load import load_network
-    from paleo_opt.search.blocks import make_blocks
+    from paleo_opt.search.enumeration import make_blocks
     from paleo_opt.search.space import load_space
     from paleo_opt.search.sweep import Limits, sweep
 

@@ -14,7 +14,7 @@ from paleo_opt.estimator.cost_table import compile_network
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster
 from paleo_opt.network.load import load_network
-from paleo_opt.search.blocks import gpu_counts, make_blocks
+from paleo_opt.search.enumeration import gpu_counts, make_blocks
 from paleo_opt.search.space import load_space
 
 SPACE = load_space("default")
@@ -27,7 +27,7 @@ counts = st.lists(st.integers(1, 12), min_size=1, max_size=5, unique=True).map(s
 def plans_of(block):
     return {
         (int(block.gpus[row]), int(micro), int(accumulation))
-        for rows, micros, accumulations in block.plans()
+        for rows, _, micros, accumulations in block.plans()
         for row, micro, accumulation in zip(rows, micros, accumulations, strict=True)
     }
 

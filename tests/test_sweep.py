@@ -14,8 +14,8 @@ from paleo_opt.estimator.estimate import Options, estimate
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster
 from paleo_opt.network.load import load_network
-from paleo_opt.search import sweep as sweep_module
-from paleo_opt.search.blocks import make_blocks
+from paleo_opt.search import tiles as tiles_module
+from paleo_opt.search.enumeration import make_blocks
 from paleo_opt.search.space import load_space
 from paleo_opt.search.sweep import Limits, sweep
 
@@ -36,7 +36,7 @@ def brute_force(blocks):
     """Every strategy by itself: (cluster, precision, split, tensor, gpus) -> list of (strategy, estimates)."""
     found = {}
     for block in blocks:
-        for rows, micros, accumulations in block.plans():
+        for rows, _, micros, accumulations in block.plans():
             for row, micro, accumulation in zip(rows, micros, accumulations, strict=True):
                 for collective in block.collectives:
                     strategy = Strategy(
@@ -56,7 +56,7 @@ def brute_force(blocks):
 
 @pytest.mark.parametrize("tile", [7, 65_536])
 def test_sweep_equals_brute_force(monkeypatch, tile):
-    monkeypatch.setattr(sweep_module, "TILE", tile)  # tiles that cut rows in two must not matter
+    monkeypatch.setattr(tiles_module, "TILE", tile)  # tiles that cut rows in two must not matter
     blocks = make_blocks(SPACE, TABLE, CLUSTERS, 16, 100_000)
     limits = Limits(cost_usd=60.0, time_s=3.0 * 86_400)
     rows = sweep(TABLE, blocks, limits, OPTIONS)

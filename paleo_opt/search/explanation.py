@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.estimate import estimate
-from paleo_opt.estimator.strategy import Strategies
-from paleo_opt.search.blocks import Block, gpu_counts
+from paleo_opt.estimator.splits import FIELDS, Splits
+from paleo_opt.estimator.strategy import Integers, Strategy
+from paleo_opt.search.blocks import Block, Plans
 from paleo_opt.search.budgets import LIMITED, figure, ranked, within
+from paleo_opt.search.enumeration import gpu_counts
+from paleo_opt.search.layouts import Layouts
 from paleo_opt.search.problem import Choice, SearchProblem, count_strategies
 from paleo_opt.search.sweep import Limits, Rows, sweep
+from paleo_opt.search.tiles import Together
 
 #: A step of a budget of money, time or energy.
 _STEP = 0.1
@@ -78,7 +81,7 @@ def _next_gpus(problem: SearchProblem, recommended: Choice) -> Step | None:
     if not beyond:
         return None
     blocks = problem.blocks([cluster], beyond[0])
-    blocks = [replace(block, gpus=block.gpus[block.gpus == beyond[0]]) for block in blocks]
+    blocks = [block.of_rows(np.flatnonzero(block.gpus == beyond[0])) for block in blocks]
     found = _best(problem, [block for block in blocks if block.gpus.size])
     return None if found is None else _step("gpus", budget, beyond[0], found, recommended)
 
@@ -132,47 +135,58 @@ def _next_budget(
 
 
 def _next_memory(problem: SearchProblem, recommended: Choice) -> Step | None:
-    """The strategy with the recommended GPUs and layout that would be better, and misses the memory least."""
+    """The strategy with the recommended GPUs and layout that would be better, and misses the memory least.
+
+    Of a transformer one with another micro-batch, or with less computed again.
+    """
     strategy = recommended.strategy
     block = next(
-        (
-            block
-            for block in problem.blocks([strategy.cluster])
-            if (block.precision, block.split, block.tensor) == (strategy.precision, strategy.split, strategy.tensor)
-        ),
+        block
+        for block in problem.blocks([strategy.cluster])
+        if block.precision == strategy.precision
+        and block.split == strategy.split
+        and (block.layouts is not None or block.tensor == strategy.tensor)
     )
-    block = replace(block, gpus=np.array([strategy.gpus]))
+    block = replace(block.of_rows(block.rows_of(strategy)), collectives=(strategy.collective,))
     if block.size() > _MOST:
         return None
-    plans = [np.concatenate(column) for column in zip(*block.plans(), strict=True)]
-    collective = block.collectives.index(strategy.collective)
-    mesh = Strategies(
-        clusters=(block.cluster,),
-        precisions=(block.precision,),
-        split=block.split,
-        tensor=block.tensor,
-        collectives=block.collectives,
-        gpus=np.full(plans[1].shape, strategy.gpus),
-        micro_batch=plans[1],
-        accumulation=plans[2],
-        collective=np.array([collective]),
-        place=np.zeros(plans[1].shape, dtype=np.int64),
-    )
-    estimates = estimate(problem.table, mesh, problem.options)
-    capacity, limits = block.cluster.device.memory, problem.budgets.limits
-
-    def column(values: Floats) -> Floats:
-        return np.broadcast_to(values, mesh.shape).reshape(-1)
-
-    time, cost, energy = (column(v) for v in (estimates.time_to_target_s, estimates.cost_usd, estimates.energy_kwh))
-    figures, memory = {"time": time, "cost": cost, "energy": energy}[problem.goal], column(estimates.memory_bytes)
-    better = (memory > capacity) & (figures < recommended.figure() * (1.0 - _LEAST_GAIN))
-    better &= ~(time > limits.time_s) & ~(cost > limits.cost_usd) & ~(energy > limits.energy_kwh)
-    if not better.any():
+    together = Together.of(problem.table, [block], [0], problem.options)
+    limits = problem.budgets.limits
+    capacity = block.cluster.device.memory
+    found, least = None, np.inf
+    for plans in together.tiles():
+        if block.layouts is not None:
+            plans = plans.at(_alike_but_one(block.layouts, plans, strategy))
+        estimates = together.estimate(plans, np.zeros(1, dtype=np.int64))
+        names = ("time_to_target_s", "cost_usd", "energy_kwh", "memory_bytes")
+        time, cost, energy, memory = (np.broadcast_to(getattr(estimates, name), plans.row.shape) for name in names)
+        figures = {"time": time, "cost": cost, "energy": energy}[problem.goal]
+        better = (memory > capacity) & (figures < recommended.figure() * (1.0 - _LEAST_GAIN))
+        better &= ~(time > limits.time_s) & ~(cost > limits.cost_usd) & ~(energy > limits.energy_kwh)
+        if better.any():
+            place = int(np.lexsort((figures, np.where(better, memory, np.inf)))[0])
+            if memory[place] < least:
+                found, least = plans.at(np.array([place])), float(memory[place])
+    if found is None:
         return None
-    row = int(np.lexsort((figures, np.where(better, memory, np.inf)))[0])
-    choice = Choice(problem, mesh.row(row))
+    _, layout, micro_batch, accumulation = (int(column[0]) for column in found)
+    choice = Choice(problem, block.strategy(strategy.gpus, layout, micro_batch, accumulation))
     return _step("memory_bytes", capacity, choice.memory_bytes, choice, recommended)
+
+
+def _alike_but_one(layouts: Layouts, plans: Plans, strategy: Strategy) -> Integers:
+    """Which plans differ from ``strategy`` in the micro-batch alone, or in what is computed again alone."""
+    assert strategy.blocks is not None
+    wanted = Splits.of([strategy.blocks])
+    same = np.ones(len(layouts.splits), dtype=bool)
+    for name in FIELDS:
+        if name != "recompute":
+            same &= getattr(layouts.splits, name) == getattr(wanted, name)
+    recomputed = layouts.splits.recompute != wanted.recompute
+    found: Integers = np.flatnonzero(
+        same[plans.layout] & ((plans.micro_batch == strategy.micro_batch) | ~recomputed[plans.layout])
+    )
+    return found
 
 
 def other_collectives(problem: SearchProblem, recommended: Choice) -> dict[str, float]:

@@ -12,8 +12,10 @@ from paleo_opt.errors import InfeasibleError, SpecError
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import LIMITED, Budgets, budget_text, figure, ranked, within
+from paleo_opt.search.enumeration import splits_blocks
 from paleo_opt.search.problem import MOST_SWEPT, Choice, SearchProblem, count_strategies
 from paleo_opt.search.sweep import Limits, Rows, sweep
+from paleo_opt.search.tiles import Together
 
 _NO_LIMIT = 2**62
 
@@ -107,23 +109,11 @@ def _choice(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, row: in
 
 
 def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, strategies: int) -> tuple[Choice, str]:
-    """The strategy that misses its device's memory least: the smallest micro-batch of its row."""
+    """The strategy that misses its device's memory least."""
     capacity = np.array([block.cluster.device.memory for block in blocks])[rows.block]
     row = int((rows.memory_bytes / capacity).argmin())
-    block, gpus = blocks[int(rows.block[row])], int(rows.gpus[row])
-    _, micro_batch, accumulation = next(replace(block, gpus=np.array([gpus])).plans())
-    first = int(micro_batch.argmin())
-    strategy = Strategy(
-        cluster=block.cluster,
-        gpus=gpus,
-        micro_batch=int(micro_batch[first]),
-        accumulation=int(accumulation[first]),
-        split=block.split,
-        tensor=block.tensor,
-        collective=block.collectives[0],
-        precision=block.precision,
-    )
-    needed, device = float(rows.memory_bytes[row]), block.cluster.device
+    strategy = _smallest(problem, blocks, rows, row)
+    needed, device = float(rows.memory_bytes[row]), strategy.cluster.device
     message = (
         f"nothing fits: of {strategies:,} strategies the nearest needs {quantities.format_memory(needed)} a device "
         f"(micro-batch {strategy.micro_batch:,}, {describe(strategy)}), "
@@ -131,6 +121,23 @@ def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, 
         f"of {device.name}"
     )
     return Choice(problem, strategy), message
+
+
+def _smallest(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, row: int) -> Strategy:
+    """The strategy of a row that needs least memory."""
+    block = blocks[int(rows.block[row])]
+    here = np.flatnonzero((block.gpus == rows.gpus[row]) & (block.groups == rows.group[row]))
+    together = Together.of(problem.table, [block.of_rows(here)], [0], problem.options)
+    first = np.zeros(1, dtype=np.int64)
+    best, least = None, np.inf
+    for plans in together.tiles():
+        memory = np.broadcast_to(together.estimate(plans, first).memory_bytes, plans.row.shape)
+        place = int(memory.argmin())
+        if memory[place] < least:
+            best, least = plans.at(np.array([place])), float(memory[place])
+    assert best is not None, "a row has strategies"
+    _, layout, micro_batch, accumulation = (int(column[0]) for column in best)
+    return block.strategy(int(rows.gpus[row]), layout, micro_batch, accumulation)
 
 
 def _least(
@@ -228,30 +235,28 @@ def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:
         if anything:
             _refuse_global_batch(space.global_batch[-1], anything)
     unlimited = problem.blocks(most_gpus=space.largest, batch_limit=_NO_LIMIT)
+    if not unlimited and splits_blocks(problem.network, problem.options.model):
+        raise InfeasibleError(
+            f"the space {space.name!r} has no split of {problem.network.name} for any number of GPUs there: tensor, "
+            "pipeline, context and expert have to divide it"
+        )
     if not unlimited:
         divided = "" if "data" in space.split or not space.tensor else f" and {min(space.tensor)} divides"
         raise InfeasibleError(f"no cluster has a number of GPUs that the space allows{divided}")
-    smallest = min(int(block.gpus[0]) for block in unlimited)
+    smallest = min(int(block.gpus.min()) for block in unlimited)
     if smallest > problem.most_gpus:
         raise InfeasibleError(
             f"a budget of {problem.most_gpus:,} GPUs is too small: the smallest number in the space is {smallest:,}"
         )
-    batch = min(int(block.micro_batch[0] * block.gpus[0]) // _sharing(block) for block in unlimited)
+    batch = min(int((block.micro_batch[0] * block.data).min()) for block in unlimited)
     raise InfeasibleError(
         f"the global batch is at most {problem.batch_limit:,}, but the smallest that the space can make is {batch:,}"
     )
 
 
-def _sharing(block: Block) -> int:
-    """GPUs that work on the same samples."""
-    return block.tensor if block.split == "model" else 1
-
-
 def _refuse_global_batch(wanted: int, blocks: Sequence[Block]) -> None:
     """Name the nearest global batches below and above that can be made."""
-    per_pass = np.unique(
-        np.concatenate([(block.gpus[:, None] // _sharing(block) * block.micro_batch).ravel() for block in blocks])
-    )
+    per_pass = np.unique(np.concatenate([(block.data[:, None] * block.micro_batch).ravel() for block in blocks]))
     below, above = int((wanted // per_pass * per_pass).max()), int((-(-wanted // per_pass) * per_pass).min())
     near = " and ".join(f"{batch:,}" for batch in dict.fromkeys((below, above)) if batch)
     raise InfeasibleError(

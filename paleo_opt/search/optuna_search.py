@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +92,7 @@ class _Trials:
                 # The sweep has solved them; solving them again would give the same figures.
                 found = select(self.swept, slice(self._starts[index] + first, self._starts[index] + last))
             else:
-                block = replace(self.blocks[index], gpus=self.blocks[index].gpus[first:last])
+                block = self.blocks[index].of_rows(slice(first, last))
                 problem = self.problem
                 found = solve_block(problem.table, block, index, problem.budgets.limits, problem.options, problem.goal)
             self.solved[key] = found

@@ -7,8 +7,9 @@ is evaluated, so that what remains is exactly what the certificate counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from paleo_opt.errors import Problem, SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable, compile_network
@@ -20,69 +21,18 @@ from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.hardware.load import load_cluster, load_device
 from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.network.load import load_network
-from paleo_opt.search.blocks import Block, make_blocks
+from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import Budgets
+from paleo_opt.search.enumeration import make_blocks, splits_blocks
+from paleo_opt.search.fixed import Fixed as Fixed
 from paleo_opt.search.space import SearchSpace, cluster_names, load_space
 
 #: A larger space is not swept.
 MOST_SWEPT = 1_000_000_000
-_TENSOR = (2, 4, 8)
 _NEEDS = {
     "price": "there is no cost to compare; give one: --set price.on_demand=$2 (all of `price`: paleo-opt show)",
     "published power": "there is no energy to compare; give one: --set device.power=400W",
 }
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """What the caller fixes; None leaves the choice to the search.
-
-    Attributes:
-        precision: Of arithmetic.
-        global_batch: Samples per step; may lie above the job's largest.
-        micro_batch: Samples per device and pass.
-        tensor: Devices that divide a split layer; 1 leaves data parallelism alone.
-        split: ``data``, ``hybrid`` or ``model``.
-        collective: One name.
-    """
-
-    precision: str | None = None
-    global_batch: int | None = None
-    micro_batch: int | None = None
-    tensor: int | None = None
-    split: str | None = None
-    collective: str | None = None
-
-    def narrow(self, space: SearchSpace, table: CostTable) -> SearchSpace:
-        """``space`` with these choices made.
-
-        Raises:
-            SpecError: a split that the network cannot have, or a split and a tensor that contradict each other.
-        """
-        space = replace(
-            space,
-            precision=space.precision if self.precision is None else (self.precision,),
-            global_batch=space.global_batch if self.global_batch is None else (self.global_batch,),
-            micro_batch=space.micro_batch if self.micro_batch is None else (self.micro_batch,),
-            collective=space.collective if self.collective is None else (self.collective,),
-        )
-        if self.split is not None:
-            table.layout(self.split, 2)  # refuses what the network cannot have
-            tensor = () if self.split == "data" else (space.tensor or _TENSOR)
-            space = replace(space, split=(self.split,), tensor=tensor)
-        if self.tensor is not None:
-            space = self._with_tensor(space, table, self.tensor)
-        return space
-
-    def _with_tensor(self, space: SearchSpace, table: CostTable, tensor: int) -> SearchSpace:
-        if tensor == 1:
-            if self.split not in (None, "data"):
-                raise SpecError(f"tensor 1 divides nothing, but split {self.split!r} does; expected 2 or more")
-            return replace(space, split=("data",), tensor=())
-        if self.split == "data":
-            raise SpecError(f"tensor {tensor} divides layers, but split 'data' divides none; expected hybrid or model")
-        divided = tuple(name for name in space.split if name != "data" and name in table.splits)
-        return replace(space, split=divided or ("model",), tensor=(tensor,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +53,7 @@ class SearchProblem:
         device: In place of the named clusters' own, or None.
         overrides: Of fields of the network, the space and the clusters, as they were given.
         notes: What was left out, and other things the reader should know.
+        fixed: Of a transformer's splits, what the caller fixed: `fixed.SPLIT_FIELDS` with their values.
     """
 
     network: Network
@@ -118,6 +69,7 @@ class SearchProblem:
     device: str | None
     overrides: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_energy(self) -> bool:
@@ -139,6 +91,7 @@ class SearchProblem:
             self.clusters if clusters is None else clusters,
             most_gpus or self.most_gpus,
             batch_limit or self.batch_limit,
+            self.options.model,
         )
 
 
@@ -147,10 +100,9 @@ def count_strategies(blocks: Sequence[Block]) -> int:
     counted: dict[tuple[object, ...], int] = {}
     total = 0
     for block in blocks:
-        key = (block.gpus.tobytes(), block.tensor if block.split == "model" else 1)
-        if key not in counted:
-            counted[key] = block.size()
-        total += counted[key]
+        if block.rows_key not in counted:
+            counted[block.rows_key] = block.size()
+        total += counted[block.rows_key]
     return total
 
 
@@ -238,7 +190,7 @@ def load_problem(
     fixed, options = fixed or Fixed(), options or Options()
     if options.updates == "asynchronous" and fixed.collective is None:
         fixed = replace(fixed, collective=SERVERS)
-    space = fixed.narrow(space, table)
+    space = fixed.narrow(space, table, options.model)
     clusters = _clusters(space, on, device, of_cluster, options)
     clusters, notes = _with_figures(clusters, budgets, goal, options)
     limit = network.job.max_global_batch
@@ -260,6 +212,7 @@ def load_problem(
         device=device if on else None,
         overrides=dict(overrides or {}),
         notes=tuple(notes),
+        fixed=fixed.of_splits() if splits_blocks(network, options.model) else {},
     )
 
 

@@ -8,25 +8,25 @@ every row keeps all its strategies that no other beats in both time and energy.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.strategy import Integers, Strategies
+from paleo_opt.estimator.strategy import Integers
 from paleo_opt.search.blocks import Block
-from paleo_opt.search.sweep import TILE, Limits, Rows, join, kept_memos
+from paleo_opt.search.sweep import Limits, Rows, join
+from paleo_opt.search.tiles import Together, groups_of
 
 #: Blocks evaluated together at most: what is kept between tiles grows with them.
 _TOGETHER = 100
 _NONE, _NO_FIGURES = np.zeros(0, dtype=np.int64), np.zeros(0)
 NO_ROWS = Rows(
-    *(_NONE, _NONE, _NONE, _NONE, _NONE),
+    *(_NONE, _NONE, _NONE, _NONE, _NONE, _NONE),
     *(_NO_FIGURES, _NO_FIGURES, _NO_FIGURES),
-    *(_NONE, _NONE, _NONE),
+    *(_NONE, _NONE, _NONE, _NONE),
     _NO_FIGURES,
 )
 
@@ -36,6 +36,7 @@ class _Found:
     """Strategies of one block as columns; shapes (strategies,)."""
 
     row: Integers
+    layout: Integers
     micro_batch: Integers
     accumulation: Integers
     collective: Integers
@@ -73,24 +74,6 @@ def _unbeaten(row: Integers, time: Floats, energy: Floats) -> Integers:
     return kept
 
 
-def _plans(blocks: Sequence[Block], first_row: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
-    """The plans of all blocks in order, in tiles of about `TILE`: row over all blocks, micro-batch, accumulation."""
-    held: list[tuple[Integers, Integers, Integers]] = []
-    size = 0
-    width = max(1, TILE // len(blocks[0].collectives))
-    for block, first in zip(blocks, first_row, strict=True):
-        for row, micro_batch, accumulation in block.plans():
-            for start in range(0, row.size, width):
-                part = slice(start, start + width)
-                held.append((row[part] + first, micro_batch[part], accumulation[part]))
-                size += held[-1][0].size
-                if size >= width:
-                    yield tuple(np.concatenate(column) for column in zip(*held, strict=True))  # type: ignore[misc]
-                    held, size = [], 0
-    if held:
-        yield tuple(np.concatenate(column) for column in zip(*held, strict=True))  # type: ignore[misc]
-
-
 def _solve(
     table: CostTable,
     blocks: Sequence[Block],
@@ -100,28 +83,13 @@ def _solve(
     progress: Callable[[int], None] | None,
 ) -> Rows:
     """The fronts of all rows of some blocks that share their split, tensor and collectives."""
-    model = blocks[0]
-    clusters, precisions = tuple(block.cluster for block in blocks), tuple(block.precision for block in blocks)
-    memos = kept_memos(table, model, clusters, precisions, options)
-    lengths = np.array([block.gpus.size for block in blocks])
-    gpus = np.concatenate([block.gpus for block in blocks])
-    place = np.repeat(np.arange(len(blocks)), lengths)
+    together = Together.of(table, blocks, indices, options)
+    gpus, every = together.gpus, np.arange(together.collectives)[:, None]
     counts = np.zeros((3, gpus.size), dtype=np.int64)
     parts: list[_Found] = []
-    for row, micro, accumulation in _plans(blocks, np.cumsum(lengths) - lengths):
-        strategies = Strategies(
-            clusters=clusters,
-            precisions=precisions,
-            split=model.split,
-            tensor=model.tensor,
-            collectives=model.collectives,
-            gpus=gpus[row],
-            micro_batch=micro,
-            accumulation=accumulation,
-            collective=np.arange(len(model.collectives))[:, None],
-            place=place[row],
-        )
-        estimates, shape = estimate(table, strategies, options, memos), strategies.shape
+    for plans in together.tiles():
+        row = plans.row
+        estimates, shape = together.estimate(plans, every), (every.size, row.size)
         figures = (estimates.time_to_target_s, estimates.cost_usd, estimates.energy_kwh, estimates.memory_bytes)
         time, cost, energy, memory = (np.broadcast_to(values, shape) for values in figures)
         fits = np.broadcast_to(estimates.fits, shape)
@@ -137,7 +105,7 @@ def _solve(
             kept = _promising(row[plan], time[collective, plan], energy[collective, plan])
             plan, collective = plan[kept], collective[kept]
             values = [figure[collective, plan] for figure in (time, cost, energy, memory)]
-            found = _Found(row[plan], micro[plan], accumulation[plan], collective, *values)
+            found = _Found(*plans.at(plan), collective, *values)
             parts.append(found.where(_unbeaten(found.row, found.time_s, found.energy_kwh)))
     if not parts:
         return NO_ROWS
@@ -145,14 +113,16 @@ def _solve(
     found = found.where(_unbeaten(found.row, found.time_s, found.energy_kwh))
     row = found.row
     return Rows(
-        block=np.array(indices)[place[row]],
+        block=together.block[row],
         gpus=gpus[row],
+        group=together.group[row],
         strategies=counts[0, row],
         fitting=counts[1, row],
         feasible=counts[2, row],
         time_s=found.time_s,
         cost_usd=found.cost_usd,
         energy_kwh=found.energy_kwh,
+        layout=found.layout,
         micro_batch=found.micro_batch,
         accumulation=found.accumulation,
         collective=found.collective,
@@ -187,13 +157,9 @@ def row_fronts(
         As of `sweep.sweep`, but feasible strategies alone, and as many of one block and number of GPUs as are on its
         front; each carries the counts of its block and GPUs.
     """
-    groups: dict[tuple[str, int, tuple[str, ...]], list[int]] = {}
-    for index, block in enumerate(blocks):
-        groups.setdefault((block.split, block.tensor, block.collectives), []).append(index)
     parts = [
         _solve(table, [blocks[i] for i in some], some, limits, options, progress)
-        for indices in groups.values()
-        for some in (indices[start : start + _TOGETHER] for start in range(0, len(indices), _TOGETHER))
+        for some in groups_of(blocks, _TOGETHER)
     ]
     return join([NO_ROWS, *parts])
 

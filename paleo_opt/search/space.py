@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import yaml
 
@@ -11,10 +11,11 @@ from paleo_opt import catalog
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.collectives import COLLECTIVES
 from paleo_opt.hardware.device import ELEMENT_BYTES
-from paleo_opt.spec_file import Fields, as_integer, as_text, read_spec
+from paleo_opt.search.space_fields import LARGEST, integers, words
+from paleo_opt.search.split_space import SplitSpace, read_splits
+from paleo_opt.spec_file import read_spec
 
 SPLITS = ("data", "hybrid", "model")
-_LARGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class SearchSpace:
         tensor: Devices that divide a split layer, each above 1, ascending.
         collective: Names.
         precision: Names, or ``("training",)`` for each device's own.
+        splits: Of a transformer's blocks, under the roofline model; ``split``, ``tensor`` and ``accumulation`` are of
+            networks of layers.
         file: Where it was read from.
     """
 
@@ -51,35 +54,8 @@ class SearchSpace:
     tensor: tuple[int, ...]
     collective: tuple[str, ...]
     precision: tuple[str, ...]
+    splits: SplitSpace = field(default_factory=SplitSpace)
     file: str = ""
-
-
-def _integers(fields: Fields, name: str, default: tuple[int, ...], minimum: int = 1) -> tuple[int, ...]:
-    """A list of whole numbers, or ``{from, to, step}``; sorted, each once."""
-    node = fields.node(name)
-    if isinstance(node, yaml.MappingNode):
-        span = fields.fields(name)
-        first, last = span.integer("from", minimum=minimum, maximum=_LARGEST), span.integer("to", maximum=_LARGEST)
-        step = span.integer("step", 1, minimum=1, maximum=_LARGEST)
-        span.finish()
-        if last < first:
-            fields.problem(f"runs from {first} to {last}; expected to end at or above its start", name)
-        return tuple(range(first, last + 1, step)) or (first,)
-    values = fields.sequence(name, as_integer(minimum, _LARGEST), default)
-    if name in fields and not values:
-        fields.problem("is an empty list; expected at least one value", name)
-    return tuple(sorted(set(values)))
-
-
-def _words(fields: Fields, name: str, choices: tuple[str, ...], words: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """A list of ``choices``, or one of ``words`` alone."""
-    node = fields.node(name)
-    if isinstance(node, yaml.ScalarNode):
-        return (fields.text(name, choices=(*words, *choices)),)
-    values = fields.sequence(name, as_text(choices))
-    if name in fields and not values:
-        fields.problem("is an empty list; expected at least one value", name)
-    return tuple(dict.fromkeys(values))
 
 
 def load_space(name_or_path: str, overrides: Mapping[str, str] | None = None) -> SearchSpace:
@@ -96,17 +72,18 @@ def load_space(name_or_path: str, overrides: Mapping[str, str] | None = None) ->
     fields = read_spec(path, overrides or {})
     name = fields.text("name", path.stem)
     description = fields.text("description", "")
-    clusters = _words(fields, "clusters", tuple(catalog.names("cluster")), ("priced", "all"))
+    clusters = words(fields, "clusters", tuple(catalog.names("cluster")), ("priced", "all"))
     gpus: tuple[int, ...] | None = None
     per_octave, largest = 8, 1024
     if isinstance(fields.node("gpus"), yaml.MappingNode):
         span = fields.fields("gpus")
         per_octave = span.integer("nodes_per_octave", 8, minimum=1, maximum=4096)
-        largest = span.integer("largest", 1024, minimum=1, maximum=_LARGEST)
+        largest = span.integer("largest", 1024, minimum=1, maximum=LARGEST)
         span.finish()
     elif "gpus" in fields:
-        gpus = _integers(fields, "gpus", ())
+        gpus = integers(fields, "gpus", ())
         largest = max(gpus, default=1)
+    tensor = integers(fields, "tensor", ())
     space = SearchSpace(
         name=name,
         description=description,
@@ -114,13 +91,14 @@ def load_space(name_or_path: str, overrides: Mapping[str, str] | None = None) ->
         gpus=gpus,
         nodes_per_octave=per_octave,
         largest=largest,
-        micro_batch=_integers(fields, "micro_batch", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
-        accumulation=_integers(fields, "accumulation", (1,)),
-        global_batch=_integers(fields, "global_batch", ()),
-        split=_words(fields, "split", SPLITS),
-        tensor=tuple(value for value in _integers(fields, "tensor", ()) if value > 1),
-        collective=_words(fields, "collective", COLLECTIVES),
-        precision=_words(fields, "precision", tuple(ELEMENT_BYTES), ("training",)),
+        micro_batch=integers(fields, "micro_batch", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
+        accumulation=integers(fields, "accumulation", (1,)),
+        global_batch=integers(fields, "global_batch", ()),
+        split=words(fields, "split", SPLITS),
+        tensor=tuple(value for value in tensor if value > 1),
+        collective=words(fields, "collective", COLLECTIVES),
+        precision=words(fields, "precision", tuple(ELEMENT_BYTES), ("training",)),
+        splits=read_splits(fields, tensor),
         file=str(path),
     )
     fields.finish()

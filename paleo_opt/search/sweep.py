@@ -1,30 +1,25 @@
 """Evaluate every strategy of a finite space, exactly, in tiles that stay in cache.
 
-A row is one choice of the outer variables: a block (cluster, precision, split) and a number of GPUs. A row remembers
-its best strategy, and how many were evaluated, fit, and kept to the limits. Within a row money grows with time, so its
-fastest strategy is also its cheapest.
+A row is one choice of the outer variables: a block (cluster, precision, split) and a number of GPUs; of a transformer
+also its tensor, pipeline, context and expert parallelism. A row remembers its best strategy, and how many were
+evaluated, fit, and kept to the limits. Within a row money grows with time, so its fastest strategy is its cheapest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import MONTH_S, Estimates, Memos, estimate
+from paleo_opt.estimator.estimate import MONTH_S
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.places import Places, make_places
-from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
-from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.search.blocks import Block
+from paleo_opt.estimator.places import Places
+from paleo_opt.estimator.strategy import Integers, Strategy
+from paleo_opt.search.blocks import Block, Plans
+from paleo_opt.search.tiles import Together, groups_of
 
-#: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
-TILE = 65_536
-#: Sets of clusters and layouts whose intermediate values are kept.
-_MOST_MEMOS = 64
-_MOST_SLOTS = 4_000_000
 #: Ranks what breaks a limit behind all that keeps to it, and still by its figure.
 _PENALTY = 1e15
 
@@ -51,12 +46,14 @@ class Rows:
     Attributes:
         block: Index of the block.
         gpus: Devices.
+        group: Of the block's splits; 0 for a network of layers.
         strategies: Evaluated in the row.
         fitting: Of them, how many fit a device's memory.
         feasible: Of them, how many keep to the limits too.
         time_s: Of the best (see `solve`); infinite where none fits.
         cost_usd: Of that one; NaN where the cluster has no price.
         energy_kwh: Of that one; NaN where the device's power is not published.
+        layout: Of that one: index into the block's splits; 0 for a network of layers.
         micro_batch: Of that one; 0 where none fits.
         accumulation: Likewise.
         collective: Index into the block's collectives.
@@ -65,12 +62,14 @@ class Rows:
 
     block: Integers
     gpus: Integers
+    group: Integers
     strategies: Integers
     fitting: Integers
     feasible: Integers
     time_s: Floats
     cost_usd: Floats
     energy_kwh: Floats
+    layout: Integers
     micro_batch: Integers
     accumulation: Integers
     collective: Integers
@@ -78,17 +77,8 @@ class Rows:
 
     def strategy(self, blocks: Sequence[Block], row: int) -> Strategy:
         """The best strategy of a row that has one."""
-        block = blocks[int(self.block[row])]
-        return Strategy(
-            cluster=block.cluster,
-            gpus=int(self.gpus[row]),
-            micro_batch=int(self.micro_batch[row]),
-            accumulation=int(self.accumulation[row]),
-            split=block.split,
-            tensor=block.tensor,
-            collective=block.collectives[int(self.collective[row])],
-            precision=block.precision,
-        )
+        columns = (self.gpus, self.layout, self.micro_batch, self.accumulation, self.collective)
+        return blocks[int(self.block[row])].strategy(*(int(column[row]) for column in columns))
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -112,40 +102,6 @@ def _longest_times(places: Places, place: Integers, gpus: Integers, limits: Limi
     return longest
 
 
-def _chunks(blocks: Sequence[Block], first_row: Integers) -> Iterator[tuple[Integers, Integers, Integers]]:
-    """The plans of all blocks in order, a good many at a time: row (over all blocks), micro-batch, accumulation."""
-    held: list[tuple[Integers, Integers, Integers]] = []
-    count = 0
-    for block, first in zip(blocks, first_row, strict=True):
-        for row, micro_batch, accumulation in block.plans():
-            held.append((row + first, micro_batch, accumulation))
-            count += row.size
-            if count >= TILE:
-                yield _joined(held)
-                held, count = [], 0
-    if held:
-        yield _joined(held)
-
-
-def _joined(held: list[tuple[Integers, Integers, Integers]]) -> tuple[Integers, Integers, Integers]:
-    row, micro_batch, accumulation = (np.concatenate(column) for column in zip(*held, strict=True))
-    return row, micro_batch, accumulation
-
-
-def kept_memos(
-    table: CostTable, model: Block, clusters: tuple[Cluster, ...], precisions: tuple[str, ...], options: Options
-) -> Memos:
-    """What was computed for the same clusters and options before: a question sweeps a space several times."""
-    key = (model.split, model.tensor, model.collectives, tuple(map(id, clusters)), precisions, id(options))
-    if key not in table.memos:
-        if len(table.memos) >= _MOST_MEMOS:
-            table.memos.clear()
-        # What the key names by its identity is kept with it.
-        table.memos[key] = (Memos(make_places(clusters, precisions, options)), clusters, options)
-    found: Memos = table.memos[key][0]
-    return found
-
-
 def solve(
     table: CostTable,
     blocks: Sequence[Block],
@@ -166,96 +122,76 @@ def solve(
         goal: ``time``, ``cost`` or ``energy``. Within a row money grows with time, so the first two are one.
         progress: Called after each tile with the strategies it held.
     """
-    model = blocks[0]
-    collectives = len(model.collectives)
-    clusters = tuple(block.cluster for block in blocks)
-    precisions = tuple(block.precision for block in blocks)
-    memos = kept_memos(table, model, clusters, precisions, options)
-    lengths = np.array([block.gpus.size for block in blocks])
-    gpus = np.concatenate([block.gpus for block in blocks])
-    place = np.repeat(np.arange(len(blocks)), lengths)
-    longest = _longest_times(memos.places, place, gpus, limits, options)
+    together = Together.of(table, blocks, indices, options)
+    gpus, collectives = together.gpus, together.collectives
+    longest = _longest_times(together.memos.places, together.place, gpus, limits, options)
     limited = bool(np.isfinite(longest).any())
     # A device that waits draws less than one that computes: only energy is not in proportion to time.
     by_energy = goal == "energy" or bool(np.isfinite(limits.energy_kwh))
 
-    def evaluate(row: Integers, micro: Integers, accumulation: Integers, collective: Integers) -> Estimates:
-        strategies = Strategies(
-            clusters=clusters,
-            precisions=precisions,
-            split=model.split,
-            tensor=model.tensor,
-            collectives=model.collectives,
-            gpus=gpus[row],
-            micro_batch=micro,
-            accumulation=accumulation,
-            collective=collective,
-            place=place[row],
-        )
-        return estimate(table, strategies, options, memos)
-
     rows = gpus.size
     best, memory = np.full(rows, np.inf), np.full(rows, np.inf)
-    best_micro, best_accumulation, best_collective = (np.zeros(rows, dtype=np.int64) for _ in range(3))
+    best_plan = np.zeros((3, rows), dtype=np.int64)
+    best_collective = np.zeros(rows, dtype=np.int64)
     counts, fitting, feasible = (np.zeros(rows, dtype=np.int64) for _ in range(3))
-    width = max(1, TILE // collectives)
     every = np.arange(collectives)[:, None]
-    for plan_row, plan_micro, plan_accumulation in _chunks(blocks, np.cumsum(lengths) - lengths):
-        for start in range(0, plan_row.size, width):
-            tile = slice(start, start + width)
-            row, micro, accumulation = plan_row[tile], plan_micro[tile], plan_accumulation[tile]
-            estimates = evaluate(row, micro, accumulation, every)
-            fits = estimates.fits
-            # One collective alone leaves its axis out.
-            score = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size))
+    for plans in together.tiles():
+        row = plans.row
+        estimates = together.estimate(plans, every)
+        fits = estimates.fits
+        # One collective alone leaves its axis out.
+        score = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size))
 
-            # Plans are sorted by row: each row of the tile is one run of them.
-            starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
-            present, runs = row[starts], np.concatenate((starts[1:], [row.size])) - starts
-            counts[present] += runs * collectives
-            fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
-            fitting[present] += fit_counts
-            if by_energy or limited:
-                kept = score <= np.where(fits, longest[row], -1.0)
-                if by_energy:
-                    energy = np.broadcast_to(np.nan_to_num(estimates.energy_kwh, nan=np.inf), score.shape)
-                    kept &= energy <= limits.energy_kwh
-                    score = energy if goal == "energy" else score
-                    score = np.where(kept, score, score * _PENALTY)
-                feasible[present] += np.add.reduceat(np.count_nonzero(kept, axis=0), starts)
-            else:
-                feasible[present] += fit_counts
-            memory[present] = np.minimum(memory[present], np.minimum.reduceat(estimates.memory_bytes, starts))
+        # Plans are sorted by row: each row of the tile is one run of them.
+        starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
+        present, runs = row[starts], np.diff(np.concatenate((starts, [row.size])))
+        counts[present] += runs * collectives
+        fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
+        fitting[present] += fit_counts
+        if by_energy or limited:
+            kept = score <= np.where(fits, longest[row], -1.0)
+            if by_energy:
+                energy = np.broadcast_to(np.nan_to_num(estimates.energy_kwh, nan=np.inf), score.shape)
+                kept &= energy <= limits.energy_kwh
+                score = energy if goal == "energy" else score
+                score = np.where(kept, score, score * _PENALTY)
+            feasible[present] += np.add.reduceat(np.count_nonzero(kept, axis=0), starts)
+        else:
+            feasible[present] += fit_counts
+        memory[present] = np.minimum(memory[present], np.minimum.reduceat(estimates.memory_bytes, starts))
 
-            of_plan = np.where(fits, score.min(axis=0), np.inf)
-            row_best = np.minimum.reduceat(of_plan, starts)
-            improved = row_best < best[present]
-            if improved.any():
-                hits = np.flatnonzero(of_plan == np.repeat(row_best, runs))
-                first = hits[np.searchsorted(hits, starts[improved])]
-                where = present[improved]
-                best[where] = row_best[improved]
-                best_micro[where], best_accumulation[where] = micro[first], accumulation[first]
-                best_collective[where] = score[:, first].argmin(axis=0)
-            if progress is not None:
-                progress(row.size * collectives)
+        of_plan = np.where(fits, score.min(axis=0), np.inf)
+        row_best = np.minimum.reduceat(of_plan, starts)
+        improved = row_best < best[present]
+        if improved.any():
+            hits = np.flatnonzero(of_plan == np.repeat(row_best, runs))
+            first = hits[np.searchsorted(hits, starts[improved])]
+            where = present[improved]
+            best[where] = row_best[improved]
+            best_plan[:, where] = np.array(plans.at(first)[1:])
+            best_collective[where] = score[:, first].argmin(axis=0)
+        if progress is not None:
+            progress(row.size * collectives)
 
     time, cost, energy_kwh = np.full(rows, np.inf), np.full(rows, np.inf), np.full(rows, np.inf)
     found = np.flatnonzero(np.isfinite(best))
     if found.size:
-        chosen = evaluate(found, best_micro[found], best_accumulation[found], best_collective[found])
+        chosen = together.estimate(Plans(found, *best_plan[:, found]), best_collective[found])
         time[found], cost[found], energy_kwh[found] = chosen.time_to_target_s, chosen.cost_usd, chosen.energy_kwh
+    layout, micro_batch, accumulation = best_plan
     return Rows(
-        block=np.repeat(np.array(indices), lengths),
+        block=together.block,
         gpus=gpus,
+        group=together.group,
         strategies=counts,
         fitting=fitting,
         feasible=feasible,
         time_s=time,
         cost_usd=cost,
         energy_kwh=energy_kwh,
-        micro_batch=best_micro,
-        accumulation=best_accumulation,
+        layout=layout,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
         collective=best_collective,
         memory_bytes=memory,
     )
@@ -280,15 +216,6 @@ def sweep(
 
     The rows come in the order of the blocks' layouts, then of the blocks. Raises as `estimate.estimate`.
     """
-    groups: dict[tuple[str, int, tuple[str, ...]], list[int]] = {}
-    for index, block in enumerate(blocks):
-        groups.setdefault((block.split, block.tensor, block.collectives), []).append(index)
-    parts = []
-    for indices in groups.values():
-        # What is kept between tiles has a slot for every (cluster, GPUs) and (cluster, micro-batch).
-        widest = max(int(max(blocks[i].gpus[-1], blocks[i].micro_batch[-1])) for i in indices)
-        together = max(1, _MOST_SLOTS // widest)
-        for start in range(0, len(indices), together):
-            some = indices[start : start + together]
-            parts.append(solve(table, [blocks[i] for i in some], some, limits, options, goal, progress))
-    return join(parts)
+    return join(
+        [solve(table, [blocks[i] for i in some], some, limits, options, goal, progress) for some in groups_of(blocks)]
+    )
