@@ -196,15 +196,22 @@ class BlockTimes:
             one = communication_time("all_to_all", routes, table.dispatched * batch * weight)
             expert = np.array([one * passes * table.expert_exchanges] * 2)
             expert[0] *= 1.0 - sending.expert_overlap[place]
+        # While the host launches kernels the device may wait for it: a pass takes the longer of both.
+        hosts = sending.dispatch[place] * np.array(
+            [table.weights @ times.kernels[0], table.weights @ (times.kernels[1] + times.kernels[2])]
+        )
+        waiting = (tensor[0] + context[0] + expert[0]) / passes
+        whole = np.maximum(forward[core] + forward[rest], hosts[0, core] + hosts[0, rest] - waiting)
+        back = np.maximum(backward[core] + backward[rest], hosts[1, core] + hosts[1, rest] - waiting)
         again = np.zeros(batch.size)
         if recompute == SELECTIVE:
             again = forward[core]
         elif recompute == FULL:
-            again = forward[core] + forward[rest]
+            again = whole
         trained = float(self.training)
         rows = [
-            forward[core] + forward[rest],
-            trained * (backward[core] + backward[rest]),
+            whole,
+            trained * back,
             trained * again,
             tensor[0],
             context[0],

@@ -34,6 +34,7 @@ class KernelTimes:
         memory: Traffic of all kernels, likewise.
         algorithm: Index into `ALGORITHMS` of the one chosen.
         workspace: Elements of workspace of that algorithm.
+        kernels: How many are launched.
     """
 
     time: Floats
@@ -41,6 +42,7 @@ class KernelTimes:
     memory: Floats
     algorithm: NDArray[np.intp]
     workspace: Floats
+    kernels: Floats
 
 
 def kernel_times(
@@ -100,7 +102,8 @@ def kernel_times(
         found: Floats = np.take_along_axis(values[: len(ALGORITHMS)], pick, axis=0)[0]
         return found + values[-1] if values.shape[0] > len(ALGORITHMS) else found
 
-    return KernelTimes(picked(times), picked(compute), picked(memory), chosen, picked(workspace))
+    launched = by_segment(np.broadcast_to(runs, total.shape))
+    return KernelTimes(picked(times), picked(compute), picked(memory), chosen, picked(workspace), picked(launched))
 
 
 def kernel_part_times(

@@ -47,6 +47,7 @@ class Sending:
         pipeline_overlap: Share of what pipeline stages send that hides.
         expert_overlap: Share of the exchanges of experts that hides.
         gather_overlap: Share of gathered parameters that may hide.
+        dispatch: Host's time for a kernel [s].
         fragmentation: Share of the memory in use that no tensor has, besides.
         gradient_bytes: Of one gradient that is added up.
         fused_attention: Whether attention keeps no scores.
@@ -64,6 +65,7 @@ class Sending:
     pipeline_overlap: Floats
     expert_overlap: Floats
     gather_overlap: Floats
+    dispatch: Floats
     fragmentation: Floats
     gradient_bytes: Floats
     fused_attention: NDArray[np.bool_]
@@ -100,6 +102,7 @@ def make_sending(
         pipeline_overlap=constants("pipeline_overlap"),
         expert_overlap=constants("expert_overlap"),
         gather_overlap=constants("gather_overlap"),
+        dispatch=constants("dispatch"),
         fragmentation=constants("fragmentation"),
         gradient_bytes=np.array(
             [

@@ -32,6 +32,11 @@ def _products(m: Term, n: Term, k: Term, count: float, elements: Term, converted
     return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT, converted)
 
 
+def _fused(m: Term, n: Term, k: Term, count: float, elements: Term) -> Kernel:
+    """Attention's products in one kernel."""
+    return Kernel(m, n, k, count, elements, "attention", "gemm", NO_PRODUCT, only="attention")
+
+
 def _share(count: int, parts: int) -> int:
     return -(-count // parts)
 
@@ -67,11 +72,14 @@ def _attention(sizes: AttentionSizes, parts: int) -> KernelPasses:
     heads, inputs, outputs = _moved(sizes, parts)
     rows, keys = Term(0.0, float(sizes.queries)), Term(sizes.computed_pairs / sizes.queries, 0.0)
     qk, v = float(sizes.head_size), float(sizes.value_head_size)
-    forward = [_products(rows, keys, Term(qk + v, 0.0), float(heads), Term(0.0, inputs + outputs))]
+    forward = [_fused(rows, keys, Term(qk + v, 0.0), float(heads), Term(0.0, inputs + outputs))]
     # Scores again, gradients of values and scores, of queries and keys; inputs, output, its gradient, theirs.
     backward = [
-        _products(rows, keys, Term(3.0 * qk + 2.0 * v, 0.0), float(heads), Term(0.0, 2.0 * inputs + 2.0 * outputs))
+        _fused(rows, keys, Term(3.0 * qk + 2.0 * v, 0.0), float(heads), Term(0.0, 2.0 * inputs + 2.0 * outputs))
     ]
+    with_scores = _attention_with_scores(sizes, heads, inputs, outputs)
+    forward += with_scores[0]
+    backward += with_scores[1]
     before = sizes.queries * sizes.rotary / parts
     if sizes.rotary:
         forward.insert(0, _traffic(2.0 * before))
@@ -82,6 +90,44 @@ def _attention(sizes: AttentionSizes, parts: int) -> KernelPasses:
         forward.insert(0, _traffic(2.0 * size))
         backward.append(_traffic(3.0 * size))
     return tuple(forward), tuple(backward), ()
+
+
+def _attention_with_scores(
+    sizes: AttentionSizes, heads: int, inputs: float, outputs: float
+) -> tuple[tuple[Kernel, ...], tuple[Kernel, ...]]:
+    """Attention on platforms without the fused kernel: products of all pairs, and the scores in memory between them.
+
+    Scale, mask and softmax are one kernel (Megatron-LM, arXiv:2104.04473, section 4.2), a dropout another.
+    """
+    rows, keys = Term(0.0, float(sizes.queries)), Term(float(sizes.keys), 0.0)
+    qk, v = Term(float(sizes.head_size), 0.0), Term(float(sizes.value_head_size), 0.0)
+    scores, count = float(heads * sizes.queries * sizes.keys), float(heads)
+
+    def product(m: Term, n: Term, k: Term, moved: float) -> Kernel:
+        elements = Term(0.0, scores + moved)
+        return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT, unless="attention")
+
+    def traffic(per_sample: float) -> Kernel:
+        elements = Term(0.0, per_sample)
+        return Kernel(NO_PRODUCT, NO_PRODUCT, NO_PRODUCT, 0.0, elements, "memory", "", NO_PRODUCT, unless="attention")
+
+    # Of a mask one byte for each element of two.
+    dropped = (traffic(2.5 * scores),) if sizes.dropout else ()
+    forward = (
+        product(rows, keys, qk, inputs / 2.0),
+        traffic(2.0 * scores),
+        *dropped,
+        product(rows, v, keys, inputs / 2.0 + outputs),
+    )
+    backward = (
+        product(rows, keys, v, inputs / 2.0 + outputs),
+        product(keys, v, rows, inputs / 2.0 + outputs),
+        *dropped,
+        traffic(3.0 * scores),
+        product(rows, qk, keys, inputs),
+        product(keys, qk, rows, inputs),
+    )
+    return forward, backward
 
 
 def _experts(layer: Layer, parts: int) -> KernelPasses:

@@ -41,8 +41,12 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "filter_gradients": _share(0.75, 0.20, "filter gradients of convolutions"),
         "winograd": _share(0.70, 0.20, "the products of Winograd convolutions"),
         "fft": _share(0.40, 0.30, "transforms and products of FFT convolutions"),
+        "attention": _share(0.60, 0.20, "the products of fused attention"),
         "memory": _share(0.85, 0.10, "memory-bound operations"),
         "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),
+        "dispatch": Meaning(
+            "time", 0.0, 1e-3, Constant(8e-6, 0.5), "of the host for a kernel, while the device works on those before"
+        ),
         "step_overhead": Meaning("time", 1e-6, 1.0, Constant(1e-3, 1.0), "of the framework in each step"),
         "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
         "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),

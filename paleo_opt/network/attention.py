@@ -22,6 +22,7 @@ class AttentionSizes:
         qk_normalization: Queries and keys are normalized, head by head.
         position_buckets: Of relative positions with a trained bias for each head; 0 where there are none.
         sinks: A trained logit for each head that attends to nothing.
+        dropout: Some scores are dropped.
     """
 
     heads: int
@@ -36,6 +37,7 @@ class AttentionSizes:
     qk_normalization: bool = False
     position_buckets: int = 0
     sinks: bool = False
+    dropout: bool = False
 
     @property
     def visible_pairs(self) -> int:

@@ -237,6 +237,7 @@ class _Builder:
                 qk_normalization=sizes.qk_norm,
                 position_buckets=sizes.position_buckets if block == 1 and not memory else 0,
                 sinks=sizes.attention_sinks,
+                dropout=sizes.dropout > 0.0,
             )
             sources = self.latent(at, name) if sizes.latent else self.projections(at, name, memory)
             features = sizes.heads * sizes.value_head_size
