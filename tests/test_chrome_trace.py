@@ -19,7 +19,7 @@ def of_pipeline(v: int = 1, **more: Any) -> StepTimeline:
     chunks = 3 * v
     # Thirds are no whole nanoseconds.
     return step_timeline(StageTimes(
-        3, v, 6, "1f1b", np.full(chunks, 0.001 / 3), np.full(chunks, 0.002 / 3), 0.0001, True,
+        3, v, 6, "1f1b", np.full(chunks, 0.001 / 3), np.full(chunks, 0.002 / 3), 0.0001, 1.0,
         gather_s=np.full(3, 0.0005), reduce_s=np.full(3, 0.0007), hidden_reduce_s=np.full(3, 0.0003),
         update_s=np.full(3, 0.0002), **more,
     ))  # fmt: skip

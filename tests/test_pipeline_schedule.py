@@ -108,15 +108,16 @@ def test_a_slow_stage_sets_the_pace() -> None:
 def test_sends_that_overlap_only_delay_and_others_hold_their_stage() -> None:
     # One micro-batch has to cross each gap forward and back: 3 gaps, 2 directions.
     assert step_timeline(alike(4, 1, send_s=0.25)).step_s == 12 + 6 * 0.25
-    overlapped = step_timeline(alike(4, 16, send_s=0.25, sends_overlap=True)).step_s
+    overlapped = step_timeline(alike(4, 16, send_s=0.25, sends_overlap=1.0)).step_s
     held = step_timeline(alike(4, 16, send_s=0.25)).step_s
+    assert overlapped < step_timeline(alike(4, 16, send_s=0.25, sends_overlap=0.5)).step_s < held
     # A stage in the middle sends once forward and once back for each micro-batch: 0.5 s beside 3 s of passes.
     assert 3 * 19 < overlapped < held
     assert held >= 16 * (3 + 0.5)
 
 
 def test_a_link_carries_one_send_after_the_other_in_each_direction() -> None:
-    timeline = step_timeline(alike(3, 6, send_s=7.0, sends_overlap=True))
+    timeline = step_timeline(alike(3, 6, send_s=7.0, sends_overlap=1.0))
     for stage in range(3):
         for kind in (SEND_FORWARD, SEND_BACKWARD):
             sends = np.flatnonzero((timeline.stage == stage) & (timeline.kind == kind))
@@ -158,7 +159,8 @@ def uneven(draw: st.DrawFn) -> StageTimes:
     m = p * draw(st.integers(1, 4)) if v > 1 else draw(st.integers(1, 14))
     forward, backward = (draw(st.lists(seconds, min_size=p * v, max_size=p * v)) for _ in range(2))
     return StageTimes(
-        p, v, m, schedule, np.array(forward), np.array(backward), draw(seconds), draw(st.booleans()),
+        p, v, m, schedule, np.array(forward), np.array(backward),
+        send_s=draw(seconds), sends_overlap=draw(st.sampled_from([0.0, 0.25, 1.0])),
         gather_s=np.array(draw(st.lists(seconds, min_size=p, max_size=p))),
     )  # fmt: skip
 
@@ -238,6 +240,7 @@ def test_schedules_may_be_names_or_the_numbers_of_splits() -> None:
     ({"forward_s": np.ones(3)}, r"forward_s has the shape \(3,\), not \(4,\)"),
     ({"backward_s": np.full(4, np.nan)}, "backward_s must be seconds"),
     ({"update_s": np.full(4, -1.0)}, "update_s must be seconds"),
+    ({"sends_overlap": 1.5}, "sends_overlap is a share"),
     ({"send_s": np.inf}, "send_s must be seconds"),
 ])  # fmt: skip
 def test_what_does_not_fit_together_is_refused(change: dict[str, Any], message: str) -> None:

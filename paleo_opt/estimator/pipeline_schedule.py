@@ -17,15 +17,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from paleo_opt.errors import Problem, SpecError, nearest
+from paleo_opt.errors import SpecError
 from paleo_opt.estimator.splits import SCHEDULES
+from paleo_opt.estimator.stage_times import StageTimes as StageTimes
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,87 +35,6 @@ KINDS = ("gather", "forward", "backward", "send_forward", "send_backward", "redu
 GATHER, FORWARD, BACKWARD, SEND_FORWARD, SEND_BACKWARD, REDUCE, UPDATE = range(len(KINDS))
 #: Forward and backward passes at most; more would take minutes to draw and gigabytes to keep.
 MOST_PASSES = 4_000_000
-
-
-def _nothing() -> Floats:
-    return np.zeros(1)
-
-
-@dataclass(frozen=True, eq=False)
-class StageTimes:
-    """How long what the stages do takes [s]. What is of shape (stages,) may be one number for all.
-
-    Attributes:
-        stages: p.
-        virtual_stages: v, chunks of a stage; more than 1 needs a pipeline and micro-batches in groups of p.
-        micro_batches: m.
-        schedule: One of `splits.SCHEDULES`; ``1f1b`` is interleaved where there are virtual stages.
-        forward_s: Of one micro-batch through each chunk, in the model's order. Shape (p·v,).
-        backward_s: Likewise, with what is computed again.
-        send_s: Of a micro-batch's activations, or their gradients, between neighbouring stages.
-        sends_overlap: Whether a stage computes while it sends. Else it waits for each of its sends.
-        gather_s: Before the first pass: parameters of a sharded optimizer. Shape (p,).
-        reduce_s: Of the gradients, what the backward passes do not hide. Shape (p,).
-        hidden_reduce_s: Of the gradients, what they hide; it lengthens nothing. Shape (p,).
-        update_s: Of the optimizer. It starts when all gradients are there: they are clipped by their norm. Shape (p,).
-        forward_parts: Of ``forward_s`` by what takes it (``computation``, ``tensor``, …), for those who read the
-            timeline. Shapes (p·v,).
-        backward_parts: Likewise of ``backward_s``.
-
-    Raises:
-        SpecError: all that does not fit together.
-    """
-
-    stages: int
-    virtual_stages: int
-    micro_batches: int
-    schedule: str
-    forward_s: Floats
-    backward_s: Floats
-    send_s: float = 0.0
-    sends_overlap: bool = False
-    gather_s: Floats = field(default_factory=_nothing)
-    reduce_s: Floats = field(default_factory=_nothing)
-    hidden_reduce_s: Floats = field(default_factory=_nothing)
-    update_s: Floats = field(default_factory=_nothing)
-    forward_parts: Mapping[str, Floats] = field(default_factory=dict)
-    backward_parts: Mapping[str, Floats] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        counts = {"stages": self.stages, "virtual_stages": self.virtual_stages, "micro_batches": self.micro_batches}
-        problems = [f"{name} must be at least 1, not {count}" for name, count in counts.items() if count < 1]
-        if self.schedule not in SCHEDULES:
-            problems.append(f"schedule {self.schedule!r}{nearest(self.schedule, SCHEDULES)}")
-        if problems:
-            raise SpecError([Problem(problem) for problem in problems])
-        if self.virtual_stages > 1:
-            if self.stages == 1 or self.schedule == "gpipe":
-                problems.append("virtual stages need the schedule 1f1b and at least 2 stages")
-            elif self.micro_batches % self.stages:
-                near = self.stages * max(1, round(self.micro_batches / self.stages))
-                problems.append(
-                    f"virtual stages take micro-batches in groups of {self.stages}: {self.micro_batches} is no "
-                    f"multiple of it; the nearest is {near}"
-                )
-        chunks = self.stages * self.virtual_stages
-        shapes = dict.fromkeys(("gather_s", "reduce_s", "hidden_reduce_s", "update_s"), self.stages)
-        for name, count in {"forward_s": chunks, "backward_s": chunks, "send_s": 1, **shapes}.items():
-            values = np.asarray(getattr(self, name), dtype=np.float64)
-            if values.size not in (1, count) or values.ndim > 1:
-                problems.append(f"{name} has the shape {values.shape}, not ({count},)")
-            elif not (np.isfinite(values) & (values >= 0)).all():
-                problems.append(f"{name} must be seconds, at least 0")
-            elif name != "send_s":
-                object.__setattr__(self, name, np.broadcast_to(values, (count,)))
-        if problems:
-            raise SpecError([Problem(problem) for problem in problems])
-
-    @cached_property
-    def work_s(self) -> Floats:
-        """Seconds of all passes of each stage. Shape (p,)."""
-        chunks: Floats = (self.forward_s + self.backward_s).reshape(self.virtual_stages, self.stages)
-        work: Floats = self.micro_batches * chunks.sum(axis=0)
-        return work
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +66,19 @@ class StepTimeline:
         """When each event ends [s]. Shape (E,)."""
         return self.start_s + self.duration_s
 
-    @property
+    @cached_property
+    def held_s(self) -> Floats:
+        """How long each stage does nothing but send. Shape (p,)."""
+        sends = (self.kind == SEND_FORWARD) | (self.kind == SEND_BACKWARD)
+        took = np.bincount(self.stage[sends], self.duration_s[sends], self.times.stages)
+        held: Floats = (took * (1.0 - self.times.sends_overlap)).astype(np.float64)
+        return held
+
+    @cached_property
     def bubble_s(self) -> Floats:
-        """How long each stage waits for another: neither passes nor its own gather, reduce, update. Shape (p,)."""
+        """How long each stage does nothing of its own, and so waits for others. Shape (p,)."""
         times = self.times
-        own = times.work_s + times.gather_s + times.reduce_s + times.update_s
-        if not times.sends_overlap:
-            sends = (self.kind == SEND_FORWARD) | (self.kind == SEND_BACKWARD)
-            own = own + np.bincount(self.stage[sends], self.duration_s[sends], times.stages)
+        own = times.work_s + self.held_s + times.gather_s + times.reduce_s + times.update_s
         return np.maximum(self.step_s - own, 0.0)
 
 
@@ -201,8 +125,8 @@ def in_flight_micro_batches(
 def step_timeline(times: StageTimes) -> StepTimeline:
     """Run one step: each pass starts when its stage is free and its input is there.
 
-    A send starts when its pass ends, after those before it in its direction, and takes the time of the sender unless
-    sends overlap; what a stage sends and receives at once, as Megatron-LM does, is so counted once.
+    A send starts when its pass ends, after those before it in its direction, and as far as it does not overlap takes
+    the time of its sender; what a stage sends and receives at once, as Megatron-LM does, is so counted once.
 
     Raises:
         SpecError: more than `MOST_PASSES`.
@@ -272,7 +196,7 @@ def _starts(
     orders: list[Integers], needs: Integers, takes_s: Floats, sends_s: Floats, times: StageTimes
 ) -> tuple[list[Floats], Floats, Floats]:
     """When each pass starts, when each stage has done all of its own, and when what each gives is there [s]."""
-    held = not times.sends_overlap
+    held = 1.0 - times.sends_overlap
     half = takes_s.size // 2
     # Of each pass, not yet known: -1. The last is the input of the model.
     there = [-1.0] * takes_s.size + [0.0]
@@ -300,8 +224,7 @@ def _starts(
                     direction = this >= half
                     arrived = max(now, line[direction]) + send
                     line[direction] = arrived
-                    if held:
-                        now = arrived
+                    now += held * send
                 there[this] = arrived
                 left -= 1
             free[stage] = now
