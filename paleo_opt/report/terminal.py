@@ -22,7 +22,8 @@ _MARKS = re.compile("\x1b\\[[012]m")
 # Anything else that could move the cursor or rewrite the screen: names and descriptions come from files.
 _CONTROL = re.compile("(?!\x1b\\[[012]m)[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _ASCII = str.maketrans({
-    "→": ">", "·": "-", "×": "x", "–": "-", "…": "~", "█": "#", "▒": "%", "░": ".", "µ": "u", "≤": "<", "²": "2", "÷": "/",
+    "→": ">", "·": "-", "×": "x", "–": "-", "…": "~", "█": "#", "▒": "%", "░": ".", "µ": "u", "≤": "<", "²": "2",
+    "÷": "/",
     **dict.fromkeys("▏▎▍▌▋▊▉", "#"), **dict.fromkeys("─━", "-"), "│": "|", "└": "+", "├": "+", "⌈": "", "⌉": "",
     **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "."), "\u2800": " ",
     **dict(zip("▁▂▃▄▅▆▇", "1234567", strict=True)),
