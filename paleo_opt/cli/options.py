@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paleo_opt.cli.splitting import add_splits, check_positions, in_blocks, splits_of
 from paleo_opt.cli.values import amount, one_of, quantity, setting, share, whole
 
 if TYPE_CHECKING:
@@ -126,9 +127,10 @@ def add_strategy(parser: argparse.ArgumentParser, splits: bool = True, collectiv
             "--split",
             type=one_of(SPLITS),
             metavar="NAME",
-            help="data, hybrid (layers marked `split: model` are divided) or model (all are)",
+            help="of layers: data, hybrid (those marked `split: model` are divided) or model (all are)",
         )
         group.add_argument("--tensor", type=whole(MOST_TENSOR), metavar="N", help="devices that divide a split layer")
+        add_splits(parser)
     names = f"{', '.join(COLLECTIVES)}"
     if collectives:
         group.add_argument(
@@ -183,6 +185,7 @@ def network_of(args: argparse.Namespace) -> Network:
     """The network asked for, with the amount asked for where the command has `add_target`. Raises `SpecError`."""
     from paleo_opt.network.load import load_network
 
+    check_positions(args)
     return target_of(args, load_network(args.network, settings(args.set)["net"]))
 
 
@@ -244,6 +247,7 @@ def configured(
     from paleo_opt.estimator.configuration import configure
     from paleo_opt.estimator.cost_table import compile_network
 
+    fixed = splits_of(args, network)
     table = compile_network(network, args.conv_algorithm)
     strategy = configure(
         table,
@@ -252,9 +256,10 @@ def configured(
         micro_batch=args.micro_batch,
         global_batch=args.global_batch,
         split=args.split,
-        tensor=args.tensor,
+        tensor=None if in_blocks(args, network) else args.tensor,
         collective=args.collective,
         precision=args.precision,
+        fixed=fixed,
         options=model,
     )
     return table, strategy

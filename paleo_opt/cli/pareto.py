@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.search.tradeoff import pareto
 
     with SweepProgress() as progress:
-        answer = pareto(network, **question.question_of(args), progress=progress)
+        answer = pareto(network, **question.question_of(args, network), progress=progress)
     if args.out is not None:
         from paleo_opt.report.out.files import tradeoff_files
 

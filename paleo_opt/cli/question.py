@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import operations, options, values
+from paleo_opt.cli import operations, options, splitting, values
+
+if TYPE_CHECKING:
+    from paleo_opt.network.graph import Network
 
 MOST_TRIALS = 1_000_000
 MOST_ALTERNATIVES = 1_000
@@ -65,7 +68,7 @@ def _budget(text: str) -> str:
     return text
 
 
-def question_of(args: argparse.Namespace) -> dict[str, Any]:
+def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
     """The arguments of `paleo_opt.recommend` and `paleo_opt.pareto`, but for the network. Raises `SpecError`."""
     overrides = {
         f"{prefix}{name}": text
@@ -76,10 +79,13 @@ def question_of(args: argparse.Namespace) -> dict[str, Any]:
         "minimize", "space", "conv_algorithm", "precision", "global_batch", "micro_batch", "tensor", "split",
         "collective", "device", "trials", "seed", "top",
     )  # fmt: skip
+    splits = splitting.splits_of(args, network)
+    splits.pop("tensor", None)
     return {
         "budgets": args.budget,
         "on": tuple(dict.fromkeys(args.on or ())),
         "options": options.options_of(args),
         "overrides": overrides,
+        **({"splits": splits} if splits else {}),
         **{name: getattr(args, name) for name in names},
     }

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
-    asked = question.question_of(args) | {"draws": args.draws}
+    asked = question.question_of(args, network) | {"draws": args.draws}
     with SweepProgress() as progress:
         asked["progress"] = progress
         if args.out is None:

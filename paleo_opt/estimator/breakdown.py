@@ -46,6 +46,7 @@ class LayerEstimate:
             than either, or ``none`` where it takes no time.
         algorithms: Of a convolution, the algorithm of each pass: forward, data gradient, filter gradient; else empty.
         divided: Whether a split divides its outputs.
+        count: How many layers of the network it stands for; above 1 where a transformer's blocks are split.
     """
 
     name: str
@@ -65,10 +66,11 @@ class LayerEstimate:
     bound: str
     algorithms: tuple[str, ...]
     divided: bool
+    count: int = 1
 
 
 def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | None = None) -> tuple[LayerEstimate, ...]:
-    """The cost of every layer of the network, in its order.
+    """The cost of every layer of the network, in its order; of a transformer whose blocks are split, of one of each.
 
     Args:
         table: The compiled network.
@@ -79,6 +81,10 @@ def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | Non
         SpecError: the network has no such split.
     """
     options = options or Options()
+    if strategy.blocks is not None:
+        from paleo_opt.estimator.block_breakdown import block_breakdown
+
+        return block_breakdown(table, strategy, options)
     element = float(ELEMENT_BYTES[strategy.precision])
     places = make_places([strategy.cluster], [strategy.precision], options)
     layout = table.layout(strategy.split, strategy.tensor)
@@ -107,7 +113,7 @@ def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | Non
                     backward_filter_memory_s=float(memory[2]),
                     forward_s=float(time[0]),
                     backward_s=float(time[1]),
-                    bound=_bound(float(compute.sum()), float(memory.sum()), float(time.sum()), options.model),
+                    bound=bound_of(float(compute.sum()), float(memory.sum()), float(time.sum()), options.model),
                     algorithms=chosen if layer.type in CONVOLUTIONS else (),
                     divided=divided,
                 )
@@ -155,7 +161,8 @@ def _part_rows(
     return _PartRows(terms.members, compute, memory, times.algorithm[..., 0], time)
 
 
-def _bound(compute: float, memory: float, time: float, model: str) -> str:
+def bound_of(compute: float, memory: float, time: float, model: str) -> str:
+    """What most of a layer's time is, of its seconds: ``compute``, ``memory``, ``launch`` or ``none``."""
     if not time:
         return "none"
     if model == "roofline" and time > 2.0 * max(compute, memory):

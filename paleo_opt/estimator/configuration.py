@@ -2,19 +2,24 @@
 
 Left out, the micro-batch is the largest power of two that fits a device's memory within the largest global batch with
 which the network was trained; under a given global batch, the largest divisor that fits. The collective is the fastest.
+A transformer under the roofline model is split block by block: see `block_configuration`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from paleo_opt.errors import SpecError
+from paleo_opt.estimator.block_configuration import Batches, configure_blocks, gpus_of
 from paleo_opt.estimator.collectives import AUTO, COLLECTIVES
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options, estimate
+from paleo_opt.estimator.splits import BLOCKS
 from paleo_opt.estimator.strategy import Integers, Strategy
 from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
@@ -40,6 +45,7 @@ def configure(
     tensor: int | None = None,
     collective: str | None = None,
     precision: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> Strategy:
     """The strategy of the given choices, the others made.
@@ -54,17 +60,44 @@ def configure(
         tensor: Devices that divide a split layer; all of them under ``hybrid`` and ``model``.
         collective: Of `COLLECTIVES`; the platform's, or where it is bound to none the fastest of `COMMON_COLLECTIVES`.
         precision: The device's best for training.
+        fixed: Of a transformer under the roofline model: fields of `Split`, and ``data``.
         options: The model's constants.
 
     Raises:
         SpecError: choices that do not go together (a global batch that the workers cannot share evenly, more GPUs than
-            the cluster has).
+            the cluster has), or a split of blocks where there are none.
     """
     options = options or Options()
     if options.updates == "asynchronous":
         collective = collective or SERVERS
-    gpus = gpus or cluster.devices_per_node
     precision = precision or cluster.device.training_precision
+    if in_blocks(table, options):
+        fixed = {**({} if tensor is None else {"tensor": tensor}), **(fixed or {})}
+        if split == "data":
+            fixed = _undivided(fixed)
+        elif split not in (None, BLOCKS):
+            raise SpecError(
+                f"split {split!r} is of networks of layers; {table.network.name} is split by tensor, pipeline, context "
+                "and expert"
+            )
+        job = table.network.job if options.training else None
+        batches = Batches(micro_batch, global_batch, None if job is None else job.max_global_batch)
+        found = configure_blocks(
+            table,
+            cluster,
+            gpus or gpus_of(cluster, fixed),
+            fixed,
+            batches,
+            collective or COMMON_COLLECTIVES[0],
+            precision,
+            options,
+        )
+        return found if collective else replace(found, collective=_fastest_collective(table, found, options))
+    if fixed:
+        raise SpecError(
+            f"{', '.join(fixed)}: {table.network.name} has no blocks to split under the {options.model} model"
+        )
+    gpus = gpus or cluster.devices_per_node
     if split is None:
         split = "model" if tensor is not None and tensor > 1 else "data"
     if split == "data" and tensor is not None and tensor > 1:
@@ -86,6 +119,21 @@ def configure(
     elif micro_batch is None:
         draft = replace(draft, micro_batch=largest_micro_batch(table, draft, options))
     return draft if collective else replace(draft, collective=_fastest_collective(table, draft, options))
+
+
+def _undivided(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is fixed where data parallelism alone divides the work. Raises `SpecError` where something else does."""
+    alone = dict.fromkeys(("tensor", "context", "expert", "pipeline"), 1)
+    for name in alone.keys() & fixed.keys():
+        if fixed[name] != 1:
+            raise SpecError(f"{name} {fixed[name]:,} divides a transformer, but split 'data' divides nothing")
+    return {**alone, **fixed}
+
+
+def in_blocks(table: CostTable, options: Options) -> bool:
+    """Whether a network is split block by block: a transformer under the roofline model, its updates synchronous."""
+    synchronous = options.model == "roofline" and options.updates == "synchronous"
+    return table.network.transformer is not None and synchronous
 
 
 def _fitting(table: CostTable, draft: Strategy, micro_batches: Integers, options: Options) -> Integers:

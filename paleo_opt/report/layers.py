@@ -23,6 +23,7 @@ def layer_table(layers: Sequence[LayerEstimate], step_time_s: float, strategy: S
     """One row a layer in the network's order, and what the table is of."""
     columns = (
         Column("layer", right=False, shrinks_to=26, middle=True),
+        Column("blocks", constant=False),
         Column("type", right=False, shrinks_to=7, keep=3),
         Column("output", keep=2),
         Column("params", keep=1),
@@ -36,21 +37,26 @@ def layer_table(layers: Sequence[LayerEstimate], step_time_s: float, strategy: S
     def time(seconds: float) -> str:
         return quantities.format_time(seconds) if seconds else "–"
 
+    blocks = strategy.blocks
+    passes = strategy.accumulation / (1 if blocks is None else blocks.pipeline)
     rows = []
     for layer in layers:
-        total = layer.forward_s + layer.backward_s
+        total = (layer.forward_s + layer.backward_s) * layer.count * passes
         rows.append(
             [
-                layer.name + (f" ÷{strategy.tensor}" if layer.divided else ""),
+                layer.name + (f" ÷{strategy.tensor}" if layer.divided and strategy.blocks is None else ""),
+                f"× {layer.count:,}" if blocks is not None else "",
                 layer.type,
                 shape_text(layer.output_shape),
                 short_count(layer.parameters),
                 short_count(layer.flops),
                 time(layer.forward_s),
                 time(layer.backward_s),
-                percent(total * strategy.accumulation / step_time_s) if total else "–",
+                percent(total / step_time_s) if total else "–",
                 bound_text(layer),
             ]
         )
     head = f"layers: one micro-batch of {strategy.micro_batch:,} on one device; FLOPs forward; share of the step"
+    if blocks is not None:
+        head += f", of all blocks{' on the average stage' if blocks.pipeline > 1 else ''}"
     return [*wrapped(head, room, "  "), *table(columns, rows, room)]

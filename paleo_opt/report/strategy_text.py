@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paleo_opt.estimator.splits import PLACEMENTS, Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.quantities import format_count
@@ -31,12 +32,39 @@ def devices_text(cluster: Cluster, gpus: int) -> str:
 
 
 def split_text(strategy: Strategy) -> str:
-    """``data 32``, ``hybrid: data 32, marked layers ÷ 8`` or ``model ÷ 8, data 4``."""
+    """``data 32``, ``hybrid: data 32, marked layers ÷ 8``, ``model ÷ 8, data 4``, or as `blocks_text`."""
+    if strategy.blocks is not None:
+        return blocks_text(strategy.blocks, strategy.data)
     if strategy.split == "hybrid" and strategy.tensor > 1:
         return f"hybrid: data {strategy.data:,}, marked layers ÷ {strategy.tensor:,}"
     if strategy.split == "model" and strategy.tensor > 1:
         return f"model ÷ {strategy.tensor:,}, data {strategy.data:,}"
     return f"data {strategy.data:,}"
+
+
+def blocks_text(split: Split, data: int) -> str:
+    """``data 8 × tensor 8 × pipeline 8 (interleaved × 6) · zero1 · selective recompute``.
+
+    What has one part is left out, and what is as usual: sequence parallelism beside tensor parallelism, 1F1B.
+    """
+    parts = [f"data {data:,}"]
+    if split.tensor > 1:
+        parts.append(f"tensor {split.tensor:,}" + ("" if split.sequence_parallel else " (whole sequences)"))
+    if split.context > 1:
+        parts.append(f"context {split.context:,}" + (" (all-to-all)" if split.context_method == "all_to_all" else ""))
+    if split.pipeline > 1:
+        how = f" (interleaved × {split.virtual_stages:,})" if split.virtual_stages > 1 else ""
+        parts.append(f"pipeline {split.pipeline:,}" + (" (GPipe)" if split.schedule == "gpipe" else how))
+    words = [" × ".join(parts)]
+    if split.expert > 1:
+        words.append(f"expert {split.expert:,}")
+    if split.sharding != "zero0":
+        words.append(split.sharding)
+    if split.recompute != "none":
+        words.append(f"{split.recompute} recompute")
+    if split.placement != PLACEMENTS[0] and sum(count > 1 for count in (data, split.tensor, split.pipeline)) > 1:
+        words.append(f"{split.placement} from the inside")
+    return " · ".join(words)
 
 
 def batch_text(strategy: Strategy) -> str:
@@ -54,8 +82,8 @@ def batch_text(strategy: Strategy) -> str:
 def strategy_parts(strategy: Strategy) -> list[str]:
     """The strategy in parts for one line: where, split, batch, collective, precision."""
     parts = [devices_text(strategy.cluster, strategy.gpus)]
-    if strategy.gpus > 1:
-        parts.append(split_text(strategy))
+    if strategy.gpus > 1 or strategy.blocks is not None:
+        parts += split_text(strategy).split(" · ")
     parts.append(batch_text(strategy))
     if strategy.data > 1 or strategy.split == "model":
         parts.append(strategy.collective)

@@ -1,0 +1,130 @@
+"""How a transformer is split, as options: each fixes one choice, and what is left out is chosen."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from paleo_opt.cli.values import one_of, whole
+
+if TYPE_CHECKING:
+    from paleo_opt.network.graph import Network
+
+CONTEXT_METHODS = ("ring", "all_to_all")
+SCHEDULES = ("1f1b", "gpipe")
+SHARDINGS = ("zero0", "zero1", "zero2", "zero3", "fsdp")
+RECOMPUTES = ("none", "selective", "full")
+ASSIGNMENTS = ("balanced", "even")
+PLACEMENTS = (
+    "tensor-data-pipeline", "tensor-pipeline-data", "data-tensor-pipeline", "data-pipeline-tensor",
+    "pipeline-tensor-data", "pipeline-data-tensor",
+)  # fmt: skip
+MOST_STAGES = 1_000
+MOST_DEVICES = 1_000_000
+_SEQUENCE = "net.transformer.sequence_length"
+#: What options fix, by name in the parsed options; ``tensor`` is of other networks too.
+NAMES = (
+    "tensor", "sequence_parallel", "context", "context_method", "expert", "pipeline", "virtual_stages", "schedule",
+    "sharding", "recompute", "placement", "assignment", "data",
+)  # fmt: skip
+
+
+def add_splits(parser: argparse.ArgumentParser) -> None:
+    """The splits of a transformer, besides ``--tensor``."""
+    group = parser.add_argument_group(
+        "splits of a transformer",
+        "GPUs = data · tensor · context · pipeline; what is left out is chosen",
+    )
+    add = group.add_argument
+    devices = whole(MOST_DEVICES)
+    add("--data", type=devices, metavar="N", help="groups of devices that each train on their own samples")
+    add("--pipeline", type=whole(MOST_STAGES), metavar="N", help="stages that divide the blocks")
+    add("--virtual-stages", type=whole(MOST_STAGES), metavar="N", help="parts of each stage, interleaved")
+    add("--schedule", type=one_of(SCHEDULES), metavar="NAME", help="1f1b or gpipe")
+    add(
+        "--assignment", type=one_of(ASSIGNMENTS), metavar="NAME",
+        help="blocks of a stage: balanced (stages alike in time) or even (alike in blocks)",
+    )  # fmt: skip
+    add("--context", type=devices, metavar="N", help="devices that divide the positions of a sample")
+    add("--context-method", type=one_of(CONTEXT_METHODS), metavar="NAME", help="ring or all_to_all")
+    add("--expert", type=devices, metavar="N", help="devices that the experts are spread over")
+    add(
+        "--sequence-parallel", action=argparse.BooleanOptionalAction,
+        help="tensor-parallel devices also divide the positions of what they do not divide otherwise",
+    )  # fmt: skip
+    add(
+        "--sharding", type=one_of(SHARDINGS), metavar="NAME",
+        help="what data-parallel devices divide: zero0 nothing, zero1 optimizer, zero2 gradients too, zero3 or fsdp "
+        "parameters too",
+    )  # fmt: skip
+    add(
+        "--recompute", type=one_of(RECOMPUTES), metavar="NAME",
+        help="what the backward pass computes again: none, selective (attention) or full (whole blocks)",
+    )  # fmt: skip
+    add(
+        "--placement", type=one_of(PLACEMENTS), metavar="ORDER",
+        help="which devices are side by side, innermost first: tensor-data-pipeline or another order",
+    )  # fmt: skip
+    add(
+        "--sequence-length", dest="set", type=_sequence_length, action="append", default=[], metavar="N",
+        help=f"positions of a sample; as --set {_SEQUENCE}=N",
+    )  # fmt: skip
+
+
+def _sequence_length(text: str) -> tuple[str, str]:
+    return _SEQUENCE, str(whole(10**8)(text))
+
+
+def in_blocks(args: argparse.Namespace, network: Network) -> bool:
+    """Whether a network is split block by block, as `configuration.in_blocks` has it."""
+    return network.transformer is not None and args.model == "roofline" and args.updates == "synchronous"
+
+
+def splits_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
+    """The choices that the options fix for a transformer, by name; nothing for another network.
+
+    Raises:
+        SpecError: an option that the network or the model has no use for.
+    """
+    given = {name: getattr(args, name) for name in NAMES if getattr(args, name) is not None}
+    if in_blocks(args, network):
+        return given
+    given.pop("tensor", None)
+    if given:
+        why = f"{network.name} is no transformer and has no blocks to split; expected --split and --tensor"
+        if network.transformer is not None:
+            model = "the paleo model splits" if args.model == "paleo" else "asynchronous updates split"
+            why = f"{model} layers alone; expected --model roofline --updates synchronous, or --split and --tensor"
+        _refuse(list(given), why)
+    return {}
+
+
+def _refuse(names: list[str], why: str) -> None:
+    from paleo_opt.errors import Problem, SpecError
+
+    raise SpecError([Problem(why, field=f"--{name.replace('_', '-')}") for name in names])
+
+
+def check_positions(args: argparse.Namespace) -> None:
+    """Refuse a length for what has no sequences, or above the table of a network's learned positions.
+
+    Raises:
+        SpecError: it is one of these.
+    """
+    given = dict(args.set)
+    length = given.get(_SEQUENCE, "")
+    if not length.isdigit():
+        return
+    from paleo_opt.errors import Problem, SpecError
+    from paleo_opt.network.load import load_network
+
+    own = load_network(args.network)
+    sizes, field = own.transformer, "sequence length"
+    if sizes is None or sizes.kind == "vision":
+        what = "is no transformer" if sizes is None else "sees the patches of an image"
+        raise SpecError(Problem(f"{own.name} {what}; it has no sequences of tokens", field=field))
+    renewed = {"net.transformer.positions", "net.transformer.max_positions"} & set(given)
+    if sizes.positions == "learned" and int(length) > sizes.max_positions and not renewed:
+        most = f"{own.name} has learned {sizes.max_positions:,} positions; expected at most {sizes.max_positions:,}"
+        more = f"--set net.transformer.max_positions={length}"
+        raise SpecError(Problem(f"is {int(length):,}, but {most}, or {more} to train more", field=field))
