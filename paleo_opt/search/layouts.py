@@ -68,11 +68,10 @@ def make_layouts(sizes: TransformerSizes, space: SplitSpace) -> Layouts:
     columns = {name: column.reshape(-1) for name, column in zip(order, mesh, strict=True)}
     kept = _meaningful(columns, values, sizes)
     if True in space.sequence_parallel:
-        # Asked for wherever it can be had.
-        possible = _shares_positions(columns, sizes)
-        columns["sequence_parallel"] = columns["sequence_parallel"] & possible
+        # Wanted wherever it can be had.
+        possible, wanted = _shares_positions(columns, sizes), columns["sequence_parallel"]
+        columns["sequence_parallel"] = wanted * possible
         if False in space.sequence_parallel:
-            wanted = mesh[order.index("sequence_parallel")].reshape(-1)
             kept &= possible | (wanted == 0)
     splits = Splits(**columns)
     splits = splits.at(np.flatnonzero(kept & valid_splits(sizes, splits)))
@@ -104,13 +103,13 @@ def _values(sizes: TransformerSizes, space: SplitSpace) -> dict[str, Integers]:
     return found
 
 
-def _shares_positions(columns: dict[str, Integers], sizes: TransformerSizes) -> Integers:
-    """Where sequence parallelism can be had, as 0 and 1."""
+def _shares_positions(columns: dict[str, Integers], sizes: TransformerSizes) -> Booleans:
+    """Where sequence parallelism can be had."""
     parts = columns["tensor"] * columns["context"]
-    possible = columns["tensor"] > 1
+    possible: Booleans = columns["tensor"] > 1
     for length in (sizes.sequence_length, sizes.decoder_sequence_length):
         possible &= length % parts == 0
-    return possible.astype(np.int64)
+    return possible
 
 
 def _meaningful(columns: dict[str, Integers], values: dict[str, Integers], sizes: TransformerSizes) -> Booleans:
