@@ -313,7 +313,7 @@ def test_the_layers_add_up(net: str, software: str) -> None:
 
 @pytest.mark.parametrize("ability", FUSIBLE)
 def test_fusing_more_is_never_slower(ability: str) -> None:
-    net = "densenet121" if ability == "concatenate" else "resnet50"
+    net = {"concatenate": "densenet121", "attention": "llama3_8b", "pointwise": "llama3_8b"}.get(ability, "resnet50")
     kernels = compile_network(table(net).network).layout().replicated_kernels
     plain, fused = (
         kernel_times(kernels, attained(fused=frozenset(names)), np.array([32.0]), "auto", np.inf).time

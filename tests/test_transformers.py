@@ -143,15 +143,52 @@ class TestCosts:
         """Causal: half of the pairs and the diagonal; two products forward, five backward."""
         layer = load(tmp_path).layer("block_1/attention/scores")
         forward, backward, weights = layer_kernels(layer, 1, 1)
-        (kernel,) = (each.kernel for each in forward.common)
+        (kernel,) = (each.kernel for each in forward.common if each.kernel.only == "attention")
         pairs = 32 * 33 / 2
         flops = 2 * kernel.m.per_sample * kernel.n.fixed * kernel.k.fixed * kernel.count
         assert flops == 2 * 4 * pairs * (16 + 16)
         assert kernel.elements.per_sample == 4 * 32 * 64
-        (kernel,) = (each.kernel for each in backward.common)
+        (kernel,) = (each.kernel for each in backward.common if each.kernel.only == "attention")
         assert 2 * kernel.m.per_sample * kernel.n.fixed * kernel.k.fixed * kernel.count == 2.5 * flops
         assert kernel.elements.per_sample == 8 * 32 * 64
         assert not weights.common
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    def test_attention_with_scores_by_hand(self, tmp_path: Path, dropout: float) -> None:
+        """Two products of all pairs forward and four backward; the scores of 4 heads go through memory between them."""
+        layer = load(tmp_path, dropout=dropout).layer("block_1/attention/scores")
+        passes = [
+            [each.kernel for each in found.common if each.kernel.unless == "attention"]
+            for found in layer_kernels(layer, 1, 1)
+        ]
+        scores, features = 4 * 32 * 32, 32 * 64
+        mask = 2.5 * scores if dropout else 0.0
+        for step, products, between in ((0, 2, 2 * scores), (1, 4, 3 * scores)):
+            found = [kernel for kernel in passes[step] if kernel.count]
+            for kernel in found:
+                sizes = (kernel.m.per_sample + kernel.m.fixed, kernel.n.fixed, kernel.k.fixed + kernel.k.per_sample)
+                assert 2 * kernel.count * sizes[0] * sizes[1] * sizes[2] == 2 * 4 * 32 * 32 * 16
+                assert kernel.elements.per_sample == scores + 2 * features
+            assert len(found) == products
+            rest = sum(kernel.elements.per_sample for kernel in passes[step] if not kernel.count)
+            assert rest == between + mask
+        assert not passes[2]
+
+    @pytest.mark.parametrize(
+        ("name", "forward", "backward"),
+        [("block_1/mlp_norm", 18, 34), ("block_1/mlp/activation", 5, 9), ("block_1/attention/scores", 10, 10)],
+    )
+    def test_steps_of_a_chain_by_hand(self, tmp_path: Path, name: str, forward: int, backward: int) -> None:
+        """What each step of an RMS norm, a SwiGLU and a rotation reads and writes, of each element, on its own."""
+        network = load(tmp_path, normalization="rms_norm", gated=True, positions="rotary")
+        layer = network.layer(name)
+        found = layer_kernels(layer, 1, 1)
+        size = 32 * 2 * 64 if layer.attention else layer.output_size  # queries and keys
+        for step, moved in ((0, forward), (1, backward)):
+            kernels = [each.kernel for each in found[step].common]
+            assert sum(kernel.unless == "pointwise" for kernel in kernels) == 1
+            chain = [k.elements.per_sample for k in kernels if not k.count and k.unless in ("", "pointwise")]
+            assert sum(chain) == moved * size
 
     def test_experts_compute_what_they_see_and_move_all_weights(self, tmp_path: Path) -> None:
         layer = load(tmp_path, experts=8, top_k=2, expert_ffn=48, gated=True).layer("block_1/mlp/experts")

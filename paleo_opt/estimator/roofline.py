@@ -102,7 +102,7 @@ def kernel_times(
         found: Floats = np.take_along_axis(values[: len(ALGORITHMS)], pick, axis=0)[0]
         return found + values[-1] if values.shape[0] > len(ALGORITHMS) else found
 
-    launched = by_segment(np.broadcast_to(runs, total.shape))
+    launched = by_segment(runs * (1.0 + (conversion > 0.0)))
     return KernelTimes(picked(times), picked(compute), picked(memory), chosen, picked(workspace), picked(launched))
 
 

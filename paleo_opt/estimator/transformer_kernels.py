@@ -9,6 +9,8 @@ share of the tokens if the router spreads them evenly, and move the weights of a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paleo_opt.estimator.convolution import NOTHING, Cost, Term
 from paleo_opt.estimator.convolution_kernels import Kernel
 from paleo_opt.network.attention import AttentionSizes
@@ -37,6 +39,20 @@ def _fused(m: Term, n: Term, k: Term, count: float, elements: Term) -> Kernel:
     return Kernel(m, n, k, count, elements, "attention", "gemm", NO_PRODUCT, only="attention")
 
 
+#: Elements moved for each one, forward and backward, by chains of pointwise steps beyond what one kernel moves, on
+#: platforms that run a kernel for each step. A root mean square normalization converts to fp32 (two elements), squares,
+#: averages, scales, converts back and weighs: 18 rather than 2, and 34 rather than 3 for the gradients of each of
+#: these. A rotation negates and joins halves, multiplies twice and adds: 10 rather than 2. A gated activation writes
+#: the activation before the product: 5 rather than 3 for each output, and 9 rather than 5.
+_STEPS = {"norm": (16.0, 31.0), "rotary": (8.0, 8.0), "gate": (2.0, 4.0)}
+
+
+def _in_steps(chain: str, per_sample: float) -> tuple[Kernel, Kernel]:
+    """What separate kernels for the steps of a chain move besides, forward and backward."""
+    forward, backward = (replace(_traffic(moved * per_sample), unless="pointwise") for moved in _STEPS[chain])
+    return forward, backward
+
+
 def _share(count: int, parts: int) -> int:
     return -(-count // parts)
 
@@ -48,10 +64,14 @@ def transformer_passes(layer: Layer, parts: int) -> KernelPasses:
     if layer.experts is not None:
         return _experts(layer, parts)
     read, written = layer.input_size / parts, layer.output_size / parts
-    if layer.type in ("LayerNormalization", "RMSNormalization"):
+    if layer.type == "LayerNormalization":
         return (_traffic(read + written),), (_traffic(3.0 * written),), ()
+    if layer.type == "RMSNormalization":
+        steps = _in_steps("norm", written)
+        return (_traffic(read + written), steps[0]), (_traffic(3.0 * written), steps[1]), ()
     if layer.type == "GatedActivation":
-        return (_traffic(read + written),), (_traffic(2.0 * read + written),), ()
+        steps = _in_steps("gate", written)
+        return (_traffic(read + written), steps[0]), (_traffic(2.0 * read + written), steps[1]), ()
     if layer.type == "PositionEmbedding":
         return (_traffic(read + written),), (), (_traffic(written),)
     if layer.type == "ClassToken":
@@ -77,24 +97,24 @@ def _attention(sizes: AttentionSizes, parts: int) -> KernelPasses:
     backward = [
         _fused(rows, keys, Term(3.0 * qk + 2.0 * v, 0.0), float(heads), Term(0.0, 2.0 * inputs + 2.0 * outputs))
     ]
-    with_scores = _attention_with_scores(sizes, heads, inputs, outputs)
+    with_scores = _attention_with_scores(sizes, heads)
     forward += with_scores[0]
     backward += with_scores[1]
     before = sizes.queries * sizes.rotary / parts
     if sizes.rotary:
-        forward.insert(0, _traffic(2.0 * before))
-        backward.append(_traffic(2.0 * before))
+        steps = _in_steps("rotary", before)
+        forward = [_traffic(2.0 * before), steps[0], *forward]
+        backward += [_traffic(2.0 * before), steps[1]]
     if sizes.qk_normalization:
         features = _share(sizes.heads, parts) + _share(sizes.kv_heads, parts)
         size = float(sizes.queries * features * sizes.head_size)
-        forward.insert(0, _traffic(2.0 * size))
-        backward.append(_traffic(3.0 * size))
+        steps = _in_steps("norm", size)
+        forward = [_traffic(2.0 * size), steps[0], *forward]
+        backward += [_traffic(3.0 * size), steps[1]]
     return tuple(forward), tuple(backward), ()
 
 
-def _attention_with_scores(
-    sizes: AttentionSizes, heads: int, inputs: float, outputs: float
-) -> tuple[tuple[Kernel, ...], tuple[Kernel, ...]]:
+def _attention_with_scores(sizes: AttentionSizes, heads: int) -> tuple[tuple[Kernel, ...], tuple[Kernel, ...]]:
     """Attention on platforms without the fused kernel: products of all pairs, and the scores in memory between them.
 
     Scale, mask and softmax are one kernel (Megatron-LM, arXiv:2104.04473, section 4.2), a dropout another.
@@ -102,8 +122,10 @@ def _attention_with_scores(
     rows, keys = Term(0.0, float(sizes.queries)), Term(float(sizes.keys), 0.0)
     qk, v = Term(float(sizes.head_size), 0.0), Term(float(sizes.value_head_size), 0.0)
     scores, count = float(heads * sizes.queries * sizes.keys), float(heads)
+    queries_and_keys = heads * (sizes.queries + sizes.keys) * sizes.head_size
+    values_and_outputs = heads * (sizes.queries + sizes.keys) * sizes.value_head_size
 
-    def product(m: Term, n: Term, k: Term, moved: float) -> Kernel:
+    def product(m: Term, n: Term, k: Term, moved: int) -> Kernel:
         elements = Term(0.0, scores + moved)
         return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT, unless="attention")
 
@@ -114,18 +136,18 @@ def _attention_with_scores(
     # Of a mask one byte for each element of two.
     dropped = (traffic(2.5 * scores),) if sizes.dropout else ()
     forward = (
-        product(rows, keys, qk, inputs / 2.0),
+        product(rows, keys, qk, queries_and_keys),
         traffic(2.0 * scores),
         *dropped,
-        product(rows, v, keys, inputs / 2.0 + outputs),
+        product(rows, v, keys, values_and_outputs),
     )
     backward = (
-        product(rows, keys, v, inputs / 2.0 + outputs),
-        product(keys, v, rows, inputs / 2.0 + outputs),
+        product(rows, keys, v, values_and_outputs),
+        product(keys, v, rows, values_and_outputs),
         *dropped,
         traffic(3.0 * scores),
-        product(rows, qk, keys, inputs),
-        product(keys, qk, rows, inputs),
+        product(rows, qk, keys, queries_and_keys),
+        product(keys, qk, rows, queries_and_keys),
     )
     return forward, backward
 
@@ -140,8 +162,9 @@ def _experts(layer: Layer, parts: int) -> KernelPasses:
     each = Term(0.0, copies / count)
     moved = _traffic(2.0 * copies * hidden)
     summed = _traffic((copies + tokens) * hidden)
-    activation = _traffic(copies * (inner + ffn))
-    gradient = _traffic(copies * (2.0 * inner + ffn))
+    steps = _in_steps("gate", copies * ffn) if sizes.gated else ()
+    activation = (_traffic(copies * (inner + ffn)), *steps[:1])
+    gradient = (_traffic(copies * (2.0 * inner + ffn)), *steps[1:])
 
     def dense(features: float, outputs: float) -> tuple[Kernel, Kernel, Kernel]:
         a, b = Term(features, 0.0), Term(outputs, 0.0)
@@ -154,8 +177,8 @@ def _experts(layer: Layer, parts: int) -> KernelPasses:
 
     up, down = dense(hidden, inner), dense(ffn, hidden)
     return (
-        (moved, up[0], activation, down[0], summed),
-        (moved, down[1], gradient, up[1], summed),
+        (moved, up[0], *activation, down[0], summed),
+        (moved, down[1], *gradient, up[1], summed),
         (up[2], down[2]),
     )
 

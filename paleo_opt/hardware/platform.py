@@ -68,9 +68,9 @@ SERVERS = ("devices", "host")
 #: Convolution algorithms, by the index that the default model gives them; GEMM, which runs anything, first.
 ALGORITHMS = ("gemm", "fft", "fft_tiled", "winograd")
 PASSES = ("forward", "backward_data", "backward_filter")
-#: What a platform may do within the kernel of the product before it, moving no bytes of its own; and attention as one
-#: kernel that keeps no scores, and the update of all weights as one.
-FUSIBLE = ("bias", "activation", "normalizer", "add", "concatenate", "attention", "update")
+#: What a platform may do within the kernel of the product before it, moving no bytes of its own; and in one kernel each
+#: attention, which then keeps no scores, a chain of pointwise steps, and the update of all weights.
+FUSIBLE = ("bias", "activation", "normalizer", "add", "concatenate", "attention", "pointwise", "update")
 #: When gradients are sent: every layer's by itself, buckets of some bytes, or all at the end.
 AT_END, EVERY_LAYER = float("inf"), 0.0
 
