@@ -315,7 +315,7 @@ class TestStandIns:
         {"software": "MLPerf v2.0 SOMEONE MXNet; ; "},  # nothing is said of the interconnect
         {"software": "someone's notes; NVLINK 3.0; "},  # no table of MLPerf
         {"gpus": 16},  # nothing is said of the network between two nodes
-        {"device": "h200-sxm-141gb"},
+        {"device": "v100-pcie-16gb"},
     ])  # fmt: skip
     def test_nothing_is_guessed(self, columns: dict[str, object]) -> None:
         assert stand_in(replace(MLPERF, **columns)) is None  # type: ignore[arg-type]

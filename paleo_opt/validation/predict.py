@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
 from paleo_opt.errors import PaleoOptError
-from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable, Floats, compile_network
 from paleo_opt.estimator.effects import gathered
-from paleo_opt.estimator.estimate import Estimates, estimate
+from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.platform import Platform
 from paleo_opt.validation.choose import choose
+from paleo_opt.validation.figures import FIGURES, Estimated
 from paleo_opt.validation.intervals import interval
 from paleo_opt.validation.measured_table import MeasuredRow
 from paleo_opt.validation.residuals import (
@@ -75,96 +73,88 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Estimated:
-    """Runs that were estimated together. Every array has shape (runs,)."""
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Rows of one network, split, platform and quantity.
 
-    runs: Sequence[Run]
-    table: CostTable
-    estimates: Estimates
-    options: Options
-    samples: Floats
-    gpus: Floats
-
-    @property
-    def step_time_s(self) -> Floats:
-        return np.broadcast_to(self.estimates.step_time_s, self.samples.shape)
-
-    @property
-    def samples_per_s(self) -> Floats:
-        rate: Floats = self.samples / self.step_time_s
-        return rate
-
-
-def _train_time(of: _Estimated) -> Floats:
-    """Steps to the target at the measured batch, times the step: the ideal time, as a published run had no failures."""
-    job = of.table.network.job
-    if job is None:
-        raise Refused(f"network {of.table.network.name!r} has no training job")
-    steps: Floats = np.ceil(job_samples(job, of.samples.astype(np.int64)) / of.samples)
-    time: Floats = steps * of.step_time_s
-    return time
-
-
-def _tokens(of: _Estimated) -> Floats:
-    tokens = of.table.network.tokens_per_sample
-    lengths = [run.row.sequence_length or tokens for run in of.runs]
-    if None in lengths:
-        raise Refused("no sequence length")
-    rate: Floats = of.samples_per_s * np.array(lengths, dtype=float)
-    return rate
-
-
-def _tflops(of: _Estimated) -> Floats:
-    """Of the model's FLOPs, or of those that a row's source counts."""
-    own = of.estimates.flops_per_sample
-    counted = np.array([own if run.counted_flops is None else run.counted_flops for run in of.runs])
-    rate: Floats = counted * of.samples_per_s / of.gpus / 1e12
-    return rate
-
-
-def _speedup(of: _Estimated) -> Floats:
-    """Over one device of the same cluster with one worker's batch."""
-    alone = []
-    for run in of.runs:
-        strategy = run.strategy
-        one = Strategy(strategy.cluster, 1, strategy.micro_batch, strategy.accumulation, precision=strategy.precision)
-        alone.append(float(estimate(of.table, one, of.options).samples_per_s[0]))
-    speedup: Floats = of.samples_per_s / np.array(alone)
-    return speedup
-
-
-def _memory(of: _Estimated) -> Floats:
-    """Without what the platform keeps for itself, which a framework's count of its memory leaves out.
-
-    A row whose software says ``activation memory`` or ``params+optimizer memory`` is about that part alone.
+    Attributes:
+        table: Of the network.
+        members: The place of each row among all, and what it ran.
     """
-    memory, shape = of.estimates.memory, of.samples.shape
-    state = memory.parameters + memory.gradients + memory.optimizer
-    parts = {"activation memory": memory.activations, "params+optimizer memory": state}
-    found = np.array(np.broadcast_to(memory.total - of.options.memory_reserve, shape), dtype=float)
-    for words, part in parts.items():
-        named = np.array([words in run.row.software for run in of.runs])
-        found[named] = np.broadcast_to(part, shape)[named]
-    return found
+
+    table: CostTable
+    members: Sequence[tuple[int, Run]]
 
 
-#: Each quantity, in the unit that its name says.
-_FIGURES: Mapping[str, Callable[[_Estimated], Floats]] = MappingProxyType(
-    {
-        "step_time_s": lambda of: of.step_time_s,
-        "forward_time_s": lambda of: of.estimates.forward_time_s,
-        "backward_time_s": lambda of: of.estimates.backward_time_s,
-        "samples_per_s": lambda of: of.samples_per_s,
-        "tokens_per_s": _tokens,
-        "tokens_per_s_per_gpu": lambda of: _tokens(of) / of.gpus,
-        "tflops_per_gpu": _tflops,
-        "mfu": lambda of: of.estimates.mfu * of.samples / of.estimates.strategies.global_batch,
-        "train_time_s": _train_time,
-        "speedup": _speedup,
-        "memory_bytes": _memory,
-    }
-)
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Rows of which all is known that does not depend on the constants of the model.
+
+    Attributes:
+        groups: Of those that may be predicted.
+        refused: The others, by their place among all.
+    """
+
+    groups: tuple[_Group, ...]
+    refused: Mapping[int, Refusal]
+
+    def predict(
+        self, options: Options, *, intervals: bool = True, features: bool = True
+    ) -> tuple[tuple[Prediction, ...], tuple[Refusal, ...]]:
+        """As `predict`; ``options`` may differ from those of `prepare` in all but model and platform.
+
+        Args:
+            options: Of the model.
+            intervals: Whether to find the 80% intervals, which need the features.
+            features: Whether to find what describes each estimate.
+        """
+        found: dict[int, Prediction] = {}
+        refused = dict(self.refused)
+        for group in self.groups:
+            on_platform = _on_platform(options, group.members[0][1].platform)
+            try:
+                told, untold = _told(group, on_platform)
+                runs = [run for _, run in told]
+                values, described = _figure(group.table, runs, on_platform, features) if runs else ((), ())
+            except PaleoOptError as error:
+                refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in group.members}
+                continue
+            refused |= untold
+            found |= {
+                place: Prediction(run.row, float(value), run.platform, run.assumed, features=of)
+                for (place, run), value, of in zip(told, values, described, strict=True)
+            }
+        predictions = tuple(found[place] for place in sorted(found))
+        if intervals:
+            predictions = _with_intervals(predictions, options.model)
+        return predictions, tuple(refused[place] for place in sorted(refused))
+
+
+def prepare(rows: Sequence[MeasuredRow], options: Options | None = None) -> Prepared:
+    """Find what rows ran, and compile their networks: to predict them under many constants.
+
+    Args:
+        rows: Of measured tables.
+        options: The model's; where they name no software platform, each row has its own.
+    """
+    resolver = Resolver(options or Options())
+    groups: dict[tuple[int, str, int, str, str], list[tuple[int, Run]]] = defaultdict(list)
+    refused: dict[int, Refusal] = {}
+    for place, row in enumerate(rows):
+        try:
+            run = resolver.resolve(row)
+        except Refused as reason:
+            refused[place] = Refusal(row, str(reason))
+            continue
+        tensor = 1 if run.strategy.blocks else run.strategy.tensor
+        # The resolver keeps its networks, each one object.
+        key = (id(run.network), run.strategy.split, tensor, run.platform.name, row.quantity)
+        groups[key].append((place, run))
+    tables: dict[int, CostTable] = {}
+    for (network, *_), members in groups.items():
+        if network not in tables:
+            tables[network] = compile_network(members[0][1].network)
+    return Prepared(tuple(_Group(tables[key[0]], members) for key, members in groups.items()), refused)
 
 
 def predict(
@@ -178,57 +168,15 @@ def predict(
         intervals: Whether to find the 80% intervals too.
     """
     options = options or Options()
-    resolver = Resolver(options)
-    groups: dict[tuple[int, str, int, str], list[tuple[int, Run]]] = defaultdict(list)
-    found: dict[int, Prediction] = {}
-    refused: dict[int, Refusal] = {}
-    for place, row in enumerate(rows):
-        try:
-            run = resolver.resolve(row)
-        except Refused as reason:
-            refused[place] = Refusal(row, str(reason))
-            continue
-        # The resolver keeps its networks, each one object.
-        tensor = 1 if run.strategy.blocks else run.strategy.tensor
-        groups[id(run.network), run.strategy.split, tensor, run.platform.name].append((place, run))
-    tables: dict[int, CostTable] = {}
-    for (network, *_), members in groups.items():
-        if network not in tables:
-            tables[network] = compile_network(members[0][1].network)
-        on_platform = _on_platform(options, members[0][1].platform)
-        for of_quantity in _by_quantity(members):
-            try:
-                told, untold = _told(tables[network], of_quantity, on_platform)
-                runs = [run for _, run in told]
-                values, described = _figure(tables[network], runs, on_platform) if runs else ((), ())
-            except PaleoOptError as error:
-                refused |= {place: Refusal(run.row, str(error).splitlines()[0]) for place, run in of_quantity}
-                continue
-            refused |= untold
-            found |= {
-                place: Prediction(run.row, float(value), run.platform, run.assumed, features=features)
-                for (place, run), value, features in zip(told, values, described, strict=True)
-            }
-    predictions = tuple(found[place] for place in sorted(found))
-    if intervals:
-        predictions = _with_intervals(predictions, options.model)
-    return predictions, tuple(refused[place] for place in sorted(refused))
+    return prepare(rows, options).predict(options, intervals=intervals)
 
 
-def _by_quantity(members: Sequence[tuple[int, Run]]) -> list[list[tuple[int, Run]]]:
-    found: dict[str, list[tuple[int, Run]]] = defaultdict(list)
-    for place, run in members:
-        found[run.row.quantity].append((place, run))
-    return list(found.values())
-
-
-def _told(
-    table: CostTable, members: Sequence[tuple[int, Run]], options: Options
-) -> tuple[list[tuple[int, Run]], dict[int, Refusal]]:
-    """Runs of one network and platform with what they leave open chosen, and those of which that cannot be said."""
+def _told(group: _Group, options: Options) -> tuple[list[tuple[int, Run]], dict[int, Refusal]]:
+    """Runs with what they leave open chosen, and those of which that cannot be said."""
     told: list[tuple[int, Run]] = []
     untold: dict[int, Refusal] = {}
-    for (place, run), chosen in zip(members, choose(table, [run for _, run in members], options), strict=True):
+    runs = [run for _, run in group.members]
+    for (place, run), chosen in zip(group.members, choose(group.table, runs, options), strict=True):
         if isinstance(chosen, Refused):
             untold[place] = Refusal(run.row, str(chosen))
         else:
@@ -260,10 +208,12 @@ def _on_platform(options: Options, platform: Platform) -> Options:
     return options if options.model == "paleo" or options.platform else replace(options, platform=platform.name)
 
 
-def _figure(table: CostTable, runs: Sequence[Run], options: Options) -> tuple[Floats, list[Features | None]]:
+def _figure(
+    table: CostTable, runs: Sequence[Run], options: Options, describe: bool
+) -> tuple[Floats, list[Features | None]]:
     """The quantity of runs of one network, split and platform, shape (runs,), and what describes each."""
     quantity = runs[0].row.quantity
-    of = _Estimated(
+    of = Estimated(
         runs,
         table,
         estimate(table, gathered([run.strategy for run in runs]), options),
@@ -273,12 +223,12 @@ def _figure(table: CostTable, runs: Sequence[Run], options: Options) -> tuple[Fl
     )
     part = part_of(quantity)
     described: list[Features | None] = [None] * len(runs)
-    if part:
+    if part and describe:
         described = [
             replace(_named(features_of(of.estimates, table.network, index), run), part=part)
             for index, run in enumerate(runs)
         ]
-    return np.broadcast_to(_FIGURES[quantity](of), of.samples.shape), described
+    return np.broadcast_to(FIGURES[quantity](of), of.samples.shape), described
 
 
 def _named(features: Features, run: Run) -> Features:

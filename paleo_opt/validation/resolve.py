@@ -39,6 +39,8 @@ class Resolver:
 
     options: Options
     _networks: dict[NetworkKey, Network | Refused] = field(default_factory=dict)
+    _names: dict[str, frozenset[str]] = field(default_factory=dict)
+    _devices: dict[str, str] = field(default_factory=dict)
     _clusters: dict[tuple[str, str], Cluster | Refused] = field(default_factory=dict)
     _platforms: dict[str, Platform | None] = field(default_factory=dict)
 
@@ -48,7 +50,10 @@ class Resolver:
         Raises:
             Refused: why nothing can be said of it.
         """
-        row = replace(row, device=shipped_device(row.device))
+        if row.device not in self._devices:
+            self._devices[row.device] = shipped_device(row.device)
+        if row.device != self._devices[row.device]:
+            row = replace(row, device=self._devices[row.device])
         network = self._network(row)
         cluster, assumed = self._cluster(row)
         if row.gpus == 1 and row.quantity == "speedup":
@@ -109,11 +114,11 @@ class Resolver:
 
     def _cluster(self, row: MeasuredRow) -> tuple[Cluster, list[str]]:
         """Where it ran, and whether that is a stand-in."""
-        if row.device not in catalog.names("device"):
+        if row.device not in self._known("device"):
             raise Refused(f"device {row.device!r} is not known")
         assumed: list[str] = []
         name = _beside(row, row.cluster)
-        if name and name not in catalog.names("cluster") and not Path(name).is_file():
+        if name and name not in self._known("cluster") and not Path(name).is_file():
             rule = stand_in(row)
             if rule is None:
                 raise Refused("the cluster is not known, and what the row says of it fits none that is")
@@ -131,6 +136,11 @@ class Resolver:
         if isinstance(found, Refused):
             raise found
         return found, assumed
+
+    def _known(self, kind: str) -> frozenset[str]:
+        if kind not in self._names:
+            self._names[kind] = frozenset(catalog.names(kind))
+        return self._names[kind]
 
     def _platform(self, software: str) -> Platform | None:
         if software not in self._platforms:

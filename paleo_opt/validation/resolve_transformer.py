@@ -70,9 +70,14 @@ def network_of(key: NetworkKey) -> Network:
     given = dict(sizes)
     if name != BY_SIZES:
         return load_network(name, {f"transformer.{size}": str(value) for size, value in sizes})
-    stem = "_".join(("transformer", *(f"{given[size]}" for size in SIZES if size in given)))
+    stem = sizes_name(given.get("layers"), given.get("hidden"))
     fields = {**ARCHITECTURES[architecture], **given}
     return load_text(json.dumps({"name": stem, "transformer": fields}), stem, stem)
+
+
+def sizes_name(layers: int | None, hidden: int | None) -> str:
+    """What a network that is given by its sizes alone is called."""
+    return f"{BY_SIZES}_{layers}x{hidden}"
 
 
 def _architecture(software: str) -> str:

@@ -15,7 +15,14 @@ from paleo_opt.errors import Problem, SpecError, nearest
 from paleo_opt.estimator.options import Options
 from paleo_opt.validation.measured_table import MeasuredRow, read_measured_table
 from paleo_opt.validation.predict import Prediction, Refusal, predict
+from paleo_opt.validation.resolve_transformer import BY_SIZES, sizes_name
 from paleo_opt.validation.statistics import ErrorStatistics, Floats, error_statistics, rank_correlation, regret
+
+
+def _network_name(row: MeasuredRow) -> str:
+    """Those given by their sizes alone, apart."""
+    return sizes_name(row.layers, row.hidden) if row.network == BY_SIZES else row.network
+
 
 #: Published figures with their sources (docs/validation.md), which are read where no table is named.
 PUBLISHED = Path(__file__).resolve().parent / "published.csv"
@@ -23,7 +30,7 @@ PUBLISHED = Path(__file__).resolve().parent / "published.csv"
 GROUPINGS: Mapping[str, Callable[[Prediction], str]] = MappingProxyType(
     {
         "device": lambda found: found.row.device,
-        "network": lambda found: found.row.network,
+        "network": lambda found: _network_name(found.row),
         "quantity": lambda found: found.row.quantity,
         "software": lambda found: found.row.software or "(not said)",
         "platform": lambda found: found.platform.name,
