@@ -18,10 +18,11 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from targets import Target, in_table, target, transformer_targets
 
 from paleo_opt.estimator.options import Options
 from paleo_opt.report.terminal import Column, emit, percent, table
@@ -36,26 +37,6 @@ CASE_STUDIES = {"nin": ("FireCaffe", 47 * 1.2e6), "alexnet_v2": ("arXiv:1404.599
 NVIDIA = re.compile(r"(a100|h100|h200|b200|v100|p100|l40s|l4|a30|a40|t4)\b|^nvidia-")
 #: cuDNN from its fourth release on, as the tables write it: ``CuDNN[R4]``, ``cuDNN 5105``.
 CUDNN_4 = re.compile(r"cudnn ?[\[(]?r?([4-9])(\d{3}|\b)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Target:
-    """One line of the first table."""
-
-    name: str
-    bar: str
-    reached: str
-    met: bool | None
-    rows: int
-    refused: int = 0
-
-
-def target(name: str, errors: Sequence[float], bar: float, refused: int = 0) -> Target:
-    """A target for a mean absolute error; ``refused`` rows it would be about too."""
-    if not errors:
-        return Target(name, f"≤ {percent(bar)}", "no rows", None, 0, refused)
-    reached = float(np.abs(errors).mean())
-    return Target(name, f"≤ {percent(bar)}", percent(reached), reached <= bar, len(errors), refused)
 
 
 def throughput_error(item: Prediction) -> float:
@@ -107,10 +88,6 @@ def is_framework(row: MeasuredRow) -> bool:
 
 def is_mlperf_nvidia(row: MeasuredRow) -> bool:
     return in_table(row, "mlperf") and row.network == "resnet50" and NVIDIA.search(row.device) is not None
-
-
-def in_table(row: MeasuredRow, name: str) -> bool:
-    return Path(row.file).stem == name
 
 
 def case_studies(found: Sequence[Prediction], reference: Path) -> list[Target]:
@@ -167,6 +144,7 @@ def targets(
     lines.append(target("scaling, TensorFlow and MXNet: speedup, mean error", speedup_errors(items, every_row), 0.10))
     items, left = errors(is_mlperf_nvidia)
     lines.append(target("MLPerf ResNet-50 on NVIDIA: throughput, MAPE", list(map(throughput_error, items)), 0.15, left))
+    lines += transformer_targets(found, refused)
     covered = [item.covered for item in found if item.covered is not None]
     share = sum(covered) / len(covered) if covered else None
     if share is None:
