@@ -36,10 +36,10 @@ def test_a_small_pipeline_pass_by_pass() -> None:
         "stage 1  1░2░3░        1███4░2███  3███  4███   67%",
         "stage 2    1░2░    1███3░2███4░3███  4███       67%",
         "stage 3      1░1███2░2███3░3███4░4███           67%",
-        "  computing 67% of the step, on average",
+        "  passes 67% of the step",
         "  waiting for other stages 33%",
         "  ░ forward · █ backward · blank: waits",
-        "  numbers: micro-batches · right: computing",
+        "  numbers: micro-batches · right: share in passes",
     ]
 
 
@@ -50,7 +50,7 @@ def test_one_device_with_its_gradients_on_their_way() -> None:
         "             │0                  │20 ms              │40 ms              │60 ms",
         "computation  1░░░░░░░░░1███████████████████2░░░░░░░░░2███████████████████──────────+++++",
         "gradients                                            ──────────────────────────────",
-        "  computing 80% of the step · exposed gradients 10 ms · update 5 ms",
+        "  passes 80% of the step · exposed gradients 10 ms · update 5 ms",
     ]
 
 

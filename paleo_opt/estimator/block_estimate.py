@@ -291,14 +291,33 @@ def _sends(
     assert sending is not None
     if not (splits.pipeline > 1).any():
         return np.zeros(()), np.zeros(())
+    one = send_time(splits, layout, place, gpus, columns, rows, places) * (p > 1)
+    steady, ends = 2.0 * m * v * one, 2.0 * (p - 1.0) * one
+    return steady * (1.0 - sending.pipeline_overlap[place]) + ends, steady + ends
+
+
+def send_time(
+    splits: Splits, layout: Integers, place: Integers, gpus: Integers, columns: Integers, rows: Floats, places: Places
+) -> Floats:
+    """Seconds of one send between neighbouring stages, by the level of the interconnect that lies between them.
+
+    Args:
+        splits: S of them.
+        layout: Index into ``splits``. Shape (n,).
+        place: Index into ``places``. Shape (n,).
+        gpus: Devices. Shape (n,).
+        columns: Of ``rows``. Shape (n,).
+        rows: Of `BlockTimes.micro_batch`.
+        places: Of the clusters.
+    """
+    assert places.sending is not None
     span = apart_by_gpus(splits, gpus, layout) * splits.pipeline[layout]
-    reach = sending.connections.reach
+    reach = places.sending.connections.reach
     level = np.zeros(span.shape, dtype=np.int64)
     for outer in range(reach.shape[1] - 1):
         level += span > reach[place, outer]
-    one = rows[_LEVELS + level, columns] * (p > 1)
-    steady, ends = 2.0 * m * v * one, 2.0 * (p - 1.0) * one
-    return steady * (1.0 - sending.pipeline_overlap[place]) + ends, steady + ends
+    found: Floats = rows[_LEVELS + level, columns]
+    return found
 
 
 def _gradients(

@@ -96,3 +96,12 @@ class StageTimes:
         chunks: Floats = (self.forward_s + self.backward_s).reshape(self.virtual_stages, self.stages)
         work: Floats = self.micro_batches * chunks.sum(axis=0)
         return work
+
+    @cached_property
+    def parts_s(self) -> dict[str, float]:
+        """Seconds of all passes of the average stage, by what takes them; empty where that is not known."""
+        found: dict[str, float] = {}
+        for parts in (self.forward_parts, self.backward_parts):
+            for name, values in parts.items():
+                found[name] = found.get(name, 0.0) + self.micro_batches * float(values.sum()) / self.stages
+        return found

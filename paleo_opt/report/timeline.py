@@ -51,13 +51,15 @@ def heading(timeline: StepTimeline) -> str:
 
 
 def figures(timeline: StepTimeline) -> list[str]:
-    """How much of the step stages compute and wait, and what else takes time."""
+    """How much of the step passes take, and what in them; how much stages wait; and what else takes time."""
     times, step = timeline.times, timeline.step_s
     if not step:
         return []
-    parts = [f"computing {percent(float(times.work_s.mean()) / step)} of the step"]
+    inside = times.parts_s
+    parts = [f"passes {percent(float(times.work_s.mean()) / step)} of the step"]
+    if len(inside) > 1:
+        parts[0] += f" ({', '.join(f'{name} {percent(seconds / step)}' for name, seconds in inside.items())})"
     if times.stages > 1:
-        parts[0] += ", on average"
         sending = float(timeline.held_s.mean()) / step
         parts += [f"sending {percent(sending)}"] if sending else []
         parts.append(f"waiting for other stages {percent(float(timeline.bubble_s.mean()) / step)}")
@@ -96,7 +98,7 @@ def render_timeline(timeline: StepTimeline, room: int) -> str:
             doing, place = cells(row, window, columns, layout.single)
             seen |= set(doing.tolist())
             signs = [_SIGNS[each] for each in doing.tolist()]
-            numbered |= _number(signs, place.tolist(), row)
+            numbered |= _number(signs, place.tolist(), row, (window[1] - window[0]) / columns)
             texts.append("".join(signs))
         text = _LEFT_OUT.join(texts)
         busy = (
@@ -107,26 +109,25 @@ def render_timeline(timeline: StepTimeline, room: int) -> str:
     if numbered:
         legend.append("numbers: micro-batches")
     if pipeline:
-        legend.append("right: computing")
+        legend.append("right: share in passes")
     notes = [*joined(figures(timeline), room - 2, ""), *joined(legend, room - 2, "")]
     notes += [line for remark in remarks(timeline, layout) for line in wrapped(remark, room - 2)]
     axis = " " * margin + _LEFT_OUT.replace("…", " ").join(_axis(layout, timeline.step_s))
     return "\n".join([heading(timeline), dim(axis.rstrip()), *lines, *(dim(f"  {note}") for note in notes)])
 
 
-def _number(signs: list[str], places: Sequence[int], row: Row) -> bool:
-    """Write the number of each pass over the first of its cells, where one is left to show what it is."""
-    numbered, index = False, 0
-    while index < len(places):
-        end = index
-        while end < len(places) and places[end] == places[index]:
-            end += 1
-        if places[index] >= 0 and row.micro_batch[places[index]] >= 0:
-            text = str(int(row.micro_batch[places[index]]) + 1)
-            if len(text) < end - index:
-                signs[index : index + len(text)] = text
-                numbered = True
-        index = end
+def _number(signs: list[str], places: Sequence[int], row: Row, column_s: float) -> bool:
+    """Write the number of a pass over the first of its cells, where any of its length leave one to show its kind."""
+    numbered = False
+    for index, place in enumerate(places):
+        if place < 0 or (index and places[index - 1] == place) or row.micro_batch[place] < 0:
+            continue
+        text = str(int(row.micro_batch[place]) + 1)
+        room = int((row.end_s[place] - row.start_s[place]) / column_s + 1e-6)
+        # A pass that began before the window has its number there.
+        if len(text) < room and places[index : index + room] == [place] * room:
+            signs[index : index + len(text)] = text
+            numbered = True
     return numbered
 
 
