@@ -25,6 +25,8 @@ Booleans = NDArray[np.bool_]
 #: Beyond this no value of a split is tried as the nearest valid one.
 _MOST_TRIED = 1 << 16
 _EVEN, _ALL_TO_ALL, _GPIPE = ASSIGNMENTS.index("even"), CONTEXT_METHODS.index("all_to_all"), SCHEDULES.index("gpipe")
+#: The embedding and the projection to the vocabulary may be a part of a pipeline each (as of Llama 3, arXiv:2407.21783).
+_ENDS = 2
 _OF_REPLICAS = (SHARDINGS.index("zero2"), SHARDINGS.index("zero3"))
 
 
@@ -169,15 +171,15 @@ RULES = (
         "virtual_stages",
         lambda c: (
             (c.splits.pipeline <= _blocks(c.sizes))
-            & (c.splits.pipeline * c.splits.virtual_stages > _blocks(c.sizes))
+            & (c.splits.pipeline * c.splits.virtual_stages > _blocks(c.sizes) + _ENDS)
         ),
-        "× pipeline {pipeline:,} is more parts than the {blocks:,} blocks",
+        "× pipeline {pipeline:,} is more parts than the {blocks:,} blocks with the ends before and behind them",
     ),
     _Rule(
         "assignment",
         lambda c: (
             (c.splits.assignment == _EVEN)
-            & (c.splits.pipeline * c.splits.virtual_stages <= _blocks(c.sizes))
+            & (c.splits.pipeline * c.splits.virtual_stages <= _blocks(c.sizes) + _ENDS)
             & (_blocks(c.sizes) % (c.splits.pipeline * c.splits.virtual_stages) != 0)
         ),
         "cannot share {blocks:,} blocks by pipeline {pipeline:,} × virtual stages {virtual_stages:,}",
