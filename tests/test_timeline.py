@@ -98,6 +98,13 @@ def test_the_figures_under_the_drawing_add_up_to_the_step() -> None:
     assert f"sending {sending:.1f}%" in "\n".join(drawn(timeline))
 
 
+def test_a_step_that_differs_from_its_estimate_is_said_to() -> None:
+    timeline = step(3, 4)
+    for estimated, said in ((0.2, "10% shorter"), (0.15, "20% longer"), (0.181, ""), (None, "")):
+        text = render_timeline(timeline, 100, estimated)
+        assert (said in text) if said else ("closed form" not in text)
+
+
 def test_sends_that_overlap_are_not_in_the_rows() -> None:
     overlapped = "".join(drawn(step(4, 8, send_s=0.002, sends_overlap=1.0)))
     assert "communication" not in overlapped

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     made = _choices(args, network, strategy, model, bool(estimates.fits.all()))
     made += options.borrowed_price(args, cluster)
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
-    drawing = timeline.timeline_text(args, table, strategy, model)
+    drawing = timeline.timeline_text(args, table, strategy, estimates, model)
     if args.out is not None:
         from paleo_opt.report.out.files import estimate_files
 

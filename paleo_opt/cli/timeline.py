@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paleo_opt.estimator.cost_table import CostTable
+    from paleo_opt.estimator.estimate import Estimates
     from paleo_opt.estimator.options import Options
     from paleo_opt.estimator.strategy import Strategy
 
@@ -61,7 +62,9 @@ def _kind(path: str) -> str:
     return path.rpartition(".")[2].lower() if "." in path else ""
 
 
-def timeline_text(args: argparse.Namespace, table: CostTable, strategy: Strategy, options: Options) -> str:
+def timeline_text(
+    args: argparse.Namespace, table: CostTable, strategy: Strategy, estimates: Estimates, options: Options
+) -> str:
     """Write the file asked for; the drawing to print, empty where none is asked for.
 
     Raises:
@@ -91,4 +94,4 @@ def timeline_text(args: argparse.Namespace, table: CostTable, strategy: Strategy
     from paleo_opt.report.terminal import width
     from paleo_opt.report.timeline import render_timeline
 
-    return render_timeline(timeline, width())
+    return render_timeline(timeline, width(), float(estimates.step_time_s.reshape(-1)[0]))

@@ -31,6 +31,8 @@ _MEANINGS = {
 }  # fmt: skip
 #: Columns from one tick of the time axis to the next, at least.
 _APART = 12
+#: By how much two steps may differ that are said to be one.
+_ALIKE = 0.01
 _LEFT_OUT = "…".center(CUT)
 
 
@@ -86,8 +88,14 @@ def remarks(timeline: StepTimeline, layout: Layout, cut: str = "…") -> list[st
     return said
 
 
-def render_timeline(timeline: StepTimeline, room: int) -> str:
-    """The drawing as text of at most ``room`` columns; told apart by signs alone, without colour."""
+def render_timeline(timeline: StepTimeline, room: int, estimated_s: float | None = None) -> str:
+    """The drawing as text of at most ``room`` columns; told apart by signs alone, without colour.
+
+    Args:
+        timeline: Of one step.
+        room: Columns.
+        estimated_s: The step that the estimate gives in closed form, to be named where it is another [s].
+    """
     stages, pipeline = timeline.times.stages, timeline.times.stages > 1
     margin = (len(f"stage {stages}") if pipeline else len("computation")) + 2
     layout = layout_of(timeline, room - margin - 6)
@@ -111,7 +119,12 @@ def render_timeline(timeline: StepTimeline, room: int) -> str:
     if pipeline:
         legend.append("right: share in passes")
     notes = [*joined(figures(timeline), room - 2, ""), *joined(legend, room - 2, "")]
-    notes += [line for remark in remarks(timeline, layout) for line in wrapped(remark, room - 2)]
+    said = remarks(timeline, layout)
+    if estimated_s is not None and abs(timeline.step_s - estimated_s) > _ALIKE * estimated_s:
+        much = percent(abs(timeline.step_s / estimated_s - 1.0))
+        than = "longer" if timeline.step_s > estimated_s else "shorter"
+        said.append(f"pass by pass the step is {much} {than} than in the estimate's closed form")
+    notes += [line for remark in said for line in wrapped(remark, room - 2)]
     axis = " " * margin + _LEFT_OUT.replace("…", " ").join(_axis(layout, timeline.step_s))
     return "\n".join([heading(timeline), dim(axis.rstrip()), *lines, *(dim(f"  {note}") for note in notes)])
 
