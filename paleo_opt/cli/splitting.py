@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt.cli.values import one_of, whole
 
 if TYPE_CHECKING:
+    from paleo_opt.estimator.strategy import Strategy
     from paleo_opt.network.graph import Network
 
 CONTEXT_METHODS = ("ring", "all_to_all")
@@ -71,6 +72,10 @@ def add_splits(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+#: Of `NAMES`, any of which makes the others default plainly (`block_configuration`).
+_DEGREES = ("tensor", "context", "expert", "pipeline", "virtual_stages")
+
+
 def _sequence_length(text: str) -> tuple[str, str]:
     return _SEQUENCE, str(whole(10**8)(text))
 
@@ -128,3 +133,33 @@ def check_positions(args: argparse.Namespace) -> None:
         most = f"{own.name} has learned {sizes.max_positions:,} positions; expected at most {sizes.max_positions:,}"
         more = f"--set net.transformer.max_positions={length}"
         raise SpecError(Problem(f"is {int(length):,}, but {most}, or {more} to train more", field=field))
+
+
+def split_choices(args: argparse.Namespace, network: Network, strategy: Strategy, fits: bool) -> list[str]:
+    """What was chosen of a transformer's split and batches for the user, in words."""
+    split, made = strategy.blocks, []
+    assert split is not None
+    given = splits_of(args, network)
+    best = "the most samples a second of those that fit" if fits else "the least memory, and it does not fit"
+    if args.gpus is None and strategy.gpus != strategy.cluster.devices_per_node:
+        made.append(f"{strategy.gpus:,} GPUs: the fewest of the given split that fill a node")
+    if args.split != "data" and not any(name in given for name in _DEGREES):
+        made.append(f"the split: {best}")
+    else:
+        if "sharding" not in given and split.sharding != "zero0":
+            made.append(f"{split.sharding}: the optimizer's state is divided where parameters have copies")
+        if "recompute" not in given:
+            least = "the least that fits" if fits else "the least memory"
+            made.append(
+                f"{split.recompute} recompute: {least}" if split.recompute != "none" else "no recompute: it fits"
+            )
+    if args.micro_batch is None:
+        made.append(f"micro-batch {strategy.micro_batch:,}: {best}")
+    if args.global_batch is None and not args.inference:
+        rule = "4 micro-batches a stage: the network has no job"
+        if network.job is not None:
+            rule = f"as many micro-batches as {network.job.max_global_batch:,}, the largest of the job, has room for"
+        elif split.pipeline == 1:
+            rule = "one micro-batch a group: the network has no job"
+        made.append(f"global batch {strategy.global_batch:,}: {rule}")
+    return made

@@ -8,6 +8,7 @@ import shlex
 from paleo_opt import catalog
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import IDEAL, Operations
+from paleo_opt.estimator.splits import FIELDS, Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.network.graph import Network
 from paleo_opt.search.problem import SearchProblem
@@ -55,12 +56,14 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
     if problem.device is not None:
         words.append(["--device", problem.device])
     words.append(["--gpus", str(strategy.gpus)])
-    if strategy.split != "data":
+    if strategy.blocks is not None:
+        words += split_words(strategy.blocks)
+    elif strategy.split != "data":
         words += [["--split", strategy.split], ["--tensor", str(strategy.tensor)]]
     words.append(["--micro-batch", str(strategy.micro_batch)])
-    if strategy.accumulation > 1:
+    if strategy.accumulation > 1 or strategy.blocks is not None:
         words.append(["--global-batch", str(strategy.global_batch)])
-    if strategy.gpus > 1:
+    if strategy.gpus > 1 and (strategy.blocks is None or strategy.blocks.sharding == "zero0"):
         words.append(["--collective", strategy.collective])
     if strategy.precision != strategy.cluster.device.training_precision:
         words.append(["--precision", strategy.precision])
@@ -70,6 +73,17 @@ def estimate_command(problem: SearchProblem, strategy: Strategy, room: int) -> l
     words += model_words(problem.options) + operation_words(problem.options)
     words += [["--set", f"{name}={text}"] for name, text in problem.overrides.items() if not name.startswith("space.")]
     return wrapped_command([shlex.join(group) for group in words], room)
+
+
+def split_words(split: Split) -> list[list[str]]:
+    """The options that give a transformer's split as it is."""
+    always = ("tensor", "pipeline", "sharding", "recompute")
+    words = [
+        [f"--{name.replace('_', '-')}", str(getattr(split, name))]
+        for name in FIELDS
+        if name != "sequence_parallel" and (name in always or getattr(split, name) != getattr(Split(), name))
+    ]
+    return words if split.sequence_parallel or split.tensor == 1 else [*words, ["--no-sequence-parallel"]]
 
 
 def target_words(network: Network) -> list[list[str]]:

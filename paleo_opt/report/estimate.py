@@ -20,10 +20,11 @@ from paleo_opt.network.graph import TrainingJob
 from paleo_opt.report import terminal
 from paleo_opt.report.intervals import Span, interval_text, spans, with_range
 from paleo_opt.report.json_output import estimate_json, layer_json
-from paleo_opt.report.layers import bound_text, layer_table
+from paleo_opt.report.layers import bound_text, layer_table, passes_of
+from paleo_opt.report.step_parts import step_parts
 from paleo_opt.report.strategy_text import strategy_parts
 from paleo_opt.report.terminal import bold, dim, percent
-from paleo_opt.report.units import amount_text, hidden_text, samples_word
+from paleo_opt.report.units import amount_text, samples_word
 
 _WIDE_BAR, _NARROW_BAR = 24, 12
 
@@ -142,27 +143,10 @@ def _rate(value: float) -> str:
 
 def _time_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) -> list[str]:
     """Where the step goes, part by part."""
-    strategy, training = answer.strategy, answer.options.training
     step = figures["step_time_s"]
-    fetch = figures["communication_time_s"] - figures["all_reduce_time_s"]
-    # The passes contain the fetches: half belongs to each.
-    halves = 2 if training else 1
-    gradients = figures["memory"]["gradients"]
-    parts = [
-        ("forward", figures["forward_time_s"] - fetch / halves, ""),
-        ("backward", figures["backward_time_s"] - (fetch / 2 if training else 0.0), ""),
-        ("update", figures["update_time_s"], ""),
-        (
-            "all-reduce",
-            figures["exposed_communication_time_s"] - fetch,
-            f"{quantities.format_memory(gradients)} of gradients, {strategy.collective}{hidden_text(figures)}",
-        ),
-        ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
+    shown = [
+        (part.name, part.seconds, part.note) for part in step_parts(figures, answer.strategy, answer.options.training)
     ]
-    shown = [part for part in parts if part[1] > 0]
-    if strategy.accumulation > 1:
-        passes = f"{strategy.accumulation:,} passes of {strategy.micro_batch:,}"
-        shown = [(name, time, note or (passes if name.endswith("ward") else "")) for name, time, note in shown]
     times = [quantities.format_time(time) for _, time, _ in shown]
     wide = max(len(time) for time in times)
     lines, cells = [], _cells(room)
@@ -270,12 +254,14 @@ def _notes(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
 
 def _slowest(answer: EstimateAnswer, figures: dict[str, Any]) -> list[str]:
     """The three slowest layers and what bounds them."""
-    step, passes = figures["step_time_s"], answer.strategy.accumulation
-    ranked = sorted(answer.layers, key=lambda layer: -(layer.forward_s + layer.backward_s))[:3]
+    step, passes = figures["step_time_s"], passes_of(answer.strategy)
+
+    def seconds(layer: LayerEstimate) -> float:
+        return (layer.forward_s + layer.backward_s) * layer.count * passes
+
+    ranked = sorted(answer.layers, key=seconds, reverse=True)[:3]
     return [
-        f"{layer.name} {percent((layer.forward_s + layer.backward_s) * passes / step)} ({bound_text(layer)})"
-        for layer in ranked
-        if layer.forward_s + layer.backward_s > 0
+        f"{layer.name} {percent(seconds(layer) / step)} ({bound_text(layer)})" for layer in ranked if seconds(layer)
     ]
 
 

@@ -80,8 +80,9 @@ def estimate_json(
         "communication_time_s": communication,
         "all_reduce_time_s": at(estimates.all_reduce_time_s),
         "exposed_communication_time_s": at(estimates.exposed_communication_time_s),
-        "bubble_time_s": 0.0,  # there is no pipeline
+        "bubble_time_s": at(estimates.bubble_time_s),
         "update_time_s": at(estimates.update_time_s),
+        "parts": {f"{name}_s": at(seconds) for name, seconds in estimates.parts.items()} or None,
         "memory_bytes": at(estimates.memory_bytes),
         "memory": {
             name: at(getattr(memory, name))

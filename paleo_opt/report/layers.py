@@ -19,6 +19,11 @@ def bound_text(layer: LayerEstimate) -> str:
     return layer.bound if names in ([], ["gemm"]) else f"{layer.bound}, {'/'.join(names)}"
 
 
+def passes_of(strategy: Strategy) -> float:
+    """How often a device runs a layer in a step, of a pipeline on average over its stages."""
+    return strategy.accumulation / (1 if strategy.blocks is None else strategy.blocks.pipeline)
+
+
 def layer_table(layers: Sequence[LayerEstimate], step_time_s: float, strategy: Strategy, room: int) -> list[str]:
     """One row a layer in the network's order, and what the table is of."""
     columns = (
@@ -37,8 +42,7 @@ def layer_table(layers: Sequence[LayerEstimate], step_time_s: float, strategy: S
     def time(seconds: float) -> str:
         return quantities.format_time(seconds) if seconds else "–"
 
-    blocks = strategy.blocks
-    passes = strategy.accumulation / (1 if blocks is None else blocks.pipeline)
+    blocks, passes = strategy.blocks, passes_of(strategy)
     rows = []
     for layer in layers:
         total = (layer.forward_s + layer.backward_s) * layer.count * passes

@@ -8,12 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.quantities import format_count, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.front_chart import front_chart, legend, letters
 from paleo_opt.report.pareto_command import pareto_command
-from paleo_opt.report.strategy_text import plural, strategy_parts
+from paleo_opt.report.strategy_text import plural, short_split, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.search.budgets import budget_text
 from paleo_opt.search.front import Front
@@ -165,7 +164,7 @@ def _table(answer: Tradeoff, room: int) -> list[str]:
                 format_money(choice.cost_usd) if money else "",
                 budget_text("energy_kwh", choice.energy_kwh) if front.with_energy else "",
                 format_count(strategy.gpus),
-                _split(strategy),
+                short_split(strategy),
                 format_count(strategy.micro_batch),
                 format_count(strategy.accumulation),
                 _behind(front.time_s[place] / front.time_s[0]),
@@ -190,16 +189,12 @@ def best_then(answer: Tradeoff, shift: Shift) -> str:
         return f"{plural(then.gpus, 'GPU')}, {then.cluster.name}"
     differing = [
         (then.gpus != now.gpus, plural(then.gpus, "GPU")),
-        ((then.split, then.tensor) != (now.split, now.tensor), _split(then)),
+        ((then.split, then.tensor, then.blocks) != (now.split, now.tensor, now.blocks), short_split(then)),
         (then.micro_batch != now.micro_batch, f"micro-batch {format_count(then.micro_batch)}"),
         (then.accumulation != now.accumulation, f"passes {format_count(then.accumulation)}"),
         (then.collective != now.collective and then.gpus > 1, then.collective),
     ]
     return ", ".join(text for differs, text in differing if differs) or "the same"
-
-
-def _split(strategy: Strategy) -> str:
-    return strategy.split if strategy.tensor == 1 else f"{strategy.split} ÷ {strategy.tensor}"
 
 
 def _shift_table(answer: Tradeoff, room: int) -> list[str]:

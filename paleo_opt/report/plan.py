@@ -10,6 +10,7 @@ from paleo_opt.report import plan_rows, plan_summary, terminal
 from paleo_opt.report.plan_gantt import gantt
 from paleo_opt.report.plan_rows import Stay, letter
 from paleo_opt.report.plan_summary import moment_text, short_time
+from paleo_opt.report.strategy_text import short_split
 from paleo_opt.report.terminal import Column, bold, dim, percent
 
 #: Rows of the tables at most; the page and JSON have all.
@@ -111,7 +112,7 @@ def _configurations(plan: Plan, room: int) -> list[str]:
                 run.job.network.name,
                 format_count(strategy.gpus),
                 strategy.cluster.device.name,
-                strategy.split if strategy.tensor == 1 else f"{strategy.split} ÷ {strategy.tensor}",
+                short_split(strategy),
                 format_count(strategy.micro_batch),
                 format_count(strategy.accumulation),
                 strategy.collective if strategy.gpus > 1 else "–",

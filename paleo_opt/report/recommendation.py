@@ -12,9 +12,10 @@ from paleo_opt.report.estimate import EstimateAnswer, model_text
 from paleo_opt.report.intervals import span_of, with_range
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
-from paleo_opt.report.strategy_text import plural, strategy_parts
+from paleo_opt.report.step_parts import step_parts
+from paleo_opt.report.strategy_text import adds_up, plural, short_split, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
-from paleo_opt.report.units import amount_text, hidden_text
+from paleo_opt.report.units import amount_text
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.explanation import Step
 from paleo_opt.search.problem import Choice
@@ -111,8 +112,8 @@ def _holds(answer: Recommendation) -> list[str]:
         text += f"; over budget in {percent(found.over_budget_share)}"
     if found.otherwise:
         others = ", ".join(
-            f"{choice.strategy.nodes:,} × {choice.strategy.cluster.name} {_split(choice)} ({percent(share)})"
-            for choice, share in found.otherwise[:2]
+            f"{one.nodes:,} × {one.cluster.name} {short_split(one)} ({percent(share)})"
+            for one, share in ((choice.strategy, share) for choice, share in found.otherwise[:2])
         )
         text += f"; else {others}"
     return [text]
@@ -121,17 +122,12 @@ def _holds(answer: Recommendation) -> list[str]:
 def _limits(answer: Recommendation) -> list[str]:
     """Where the step goes, and what could be had no worse."""
     strategy, figures = answer.recommended.strategy, estimate_json(answer.recommended.estimates)
-    step, fetch = figures["step_time_s"], figures["communication_time_s"] - figures["all_reduce_time_s"]
-    exposed = figures["exposed_communication_time_s"] - fetch
-    gradients = f"the all-reduce of {format_memory(figures['memory']['gradients'])} of gradients"
-    parts = [
-        (figures["compute_time_s"], "computation"),
-        (exposed, gradients + hidden_text(figures)),
-        (fetch, f"fetches between the {strategy.tensor} that divide layers"),
-        (figures["update_time_s"], "the update"),
-    ]
-    parts.sort(key=lambda part: -part[0])
-    (most, first), rest = parts[0], [part for part in parts[1:] if part[0] > 0]
+    passes = [part for part in step_parts(figures, strategy) if part.name in ("forward", "backward")]
+    parts = [(part.seconds, part.phrase) for part in step_parts(figures, strategy) if part not in passes]
+    if passes:
+        parts.append((sum(part.seconds for part in passes), "computation"))
+    (most, first), *rest = sorted(parts, key=lambda part: -part[0])
+    step = figures["step_time_s"]
     shares = "".join(f", {name} {percent(time / step)}" for time, name in rest)
     sentences = [f"limited by {first}: {percent(most / step)} of the step{shares}"]
     budget = answer.problem.budgets.gpus
@@ -158,6 +154,8 @@ def _table(answer: Recommendation, room: int) -> list[str]:
         Column("GPUs", constant=False),
         Column("cluster", right=False, shrinks_to=14),
         Column("split", right=False, constant=False, shrinks_to=8, keep=1),
+        Column("sharding", right=False, constant=False, keep=2),
+        Column("recompute", right=False, constant=False, keep=2),
         Column("micro-batch", constant=False, keep=3),
         Column("passes", constant=False, keep=4),
         Column("precision", right=False, constant=False, keep=2),
@@ -179,11 +177,13 @@ def _table(answer: Recommendation, room: int) -> list[str]:
                 budget_text("energy_kwh", choice.energy_kwh) if energy else "",
                 format_count(strategy.gpus),
                 strategy.cluster.name,
-                _split(choice),
+                short_split(strategy),
+                "" if strategy.blocks is None else strategy.blocks.sharding,
+                "" if strategy.blocks is None else strategy.blocks.recompute,
                 format_count(strategy.micro_batch),
                 format_count(strategy.accumulation),
                 strategy.precision,
-                strategy.collective if strategy.gpus > 1 else "–",
+                strategy.collective if adds_up(strategy) else "–",
                 "–" if place == 1 else _behind(choice.figure() / answer.recommended.figure() - 1.0),
             ]
         )
@@ -194,12 +194,6 @@ def _table(answer: Recommendation, room: int) -> list[str]:
 
 def _behind(share: float) -> str:
     return f"+{percent(share)}" if share >= 0.001 else "<0.1%" if share > 1e-9 else "same"
-
-
-def _split(choice: Choice) -> str:
-    """A split for a table: ``data``, ``hybrid ÷ 8``."""
-    strategy = choice.strategy
-    return strategy.split if strategy.tensor == 1 else f"{strategy.split} ÷ {strategy.tensor}"
 
 
 def _front(answer: Recommendation) -> list[str]:

@@ -67,6 +67,18 @@ def blocks_text(split: Split, data: int) -> str:
     return " · ".join(words)
 
 
+def short_split(strategy: Strategy) -> str:
+    """A split for a table: ``data``, ``hybrid ÷ 8``; of a transformer ``d8 t8 c2 p8×6 e8``, what is 1 left out."""
+    split = strategy.blocks
+    if split is None:
+        return strategy.split if strategy.tensor == 1 else f"{strategy.split} ÷ {strategy.tensor}"
+    counts = {"t": split.tensor, "c": split.context, "p": split.pipeline, "e": split.expert}
+    parts = [f"{letter}{count}" for letter, count in counts.items() if count > 1]
+    if split.virtual_stages > 1:
+        parts = [f"{part}×{split.virtual_stages}" if part.startswith("p") else part for part in parts]
+    return " ".join([f"d{strategy.data}", *parts])
+
+
 def batch_text(strategy: Strategy) -> str:
     """``global batch 2,048 = 4 × 512``, with the passes where a step takes several."""
     text = f"global batch {strategy.global_batch:,}"
@@ -79,13 +91,21 @@ def batch_text(strategy: Strategy) -> str:
     return f"{text} = {product}"
 
 
+def adds_up(strategy: Strategy) -> bool:
+    """Whether its collective adds up gradients: there are copies of parameters, and none of their state is divided."""
+    split = strategy.blocks
+    if split is None:
+        return strategy.data > 1 or (strategy.split == "model" and strategy.gpus > 1)
+    return strategy.data * split.context > 1 and split.sharding == "zero0"
+
+
 def strategy_parts(strategy: Strategy) -> list[str]:
     """The strategy in parts for one line: where, split, batch, collective, precision."""
     parts = [devices_text(strategy.cluster, strategy.gpus)]
     if strategy.gpus > 1 or strategy.blocks is not None:
         parts += split_text(strategy).split(" · ")
     parts.append(batch_text(strategy))
-    if strategy.data > 1 or strategy.split == "model":
+    if adds_up(strategy):
         parts.append(strategy.collective)
     parts.append(strategy.precision)
     return parts

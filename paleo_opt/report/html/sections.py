@@ -10,9 +10,10 @@ from paleo_opt.report.html.markup import key, pairs, segments, table, text
 from paleo_opt.report.intervals import interval_text, span_of, with_range
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.pareto import best_then, marks, message, spent_text
+from paleo_opt.report.step_parts import step_parts
 from paleo_opt.report.strategy_text import split_text, strategy_parts
 from paleo_opt.report.terminal import percent
-from paleo_opt.report.units import hidden_text, samples_word
+from paleo_opt.report.units import samples_word
 from paleo_opt.search.front import Front
 from paleo_opt.search.problem import Choice
 from paleo_opt.search.recommend import SUPERLATIVES
@@ -127,21 +128,8 @@ def shifts(answer: Tradeoff) -> str:
 def step(choice: Choice) -> str:
     """Where one step goes."""
     figures, strategy = estimate_json(choice.estimates), choice.strategy
-    whole = figures["step_time_s"]
-    fetch = figures["communication_time_s"] - figures["all_reduce_time_s"]
-    gradients = format_memory(figures["memory"]["gradients"])
-    parts = [
-        ("forward", figures["forward_time_s"] - fetch / 2, ""),
-        ("backward", figures["backward_time_s"] - fetch / 2, ""),
-        ("update", figures["update_time_s"], ""),
-        (
-            "all-reduce",
-            figures["exposed_communication_time_s"] - fetch,
-            f"{gradients} of gradients, {strategy.collective}{hidden_text(figures)}",
-        ),
-        ("fetches", fetch, f"activations of the layers divided over {strategy.tensor}"),
-    ]
-    return _bar(parts, whole, "one step", format_time)
+    parts = [(part.name, part.seconds, part.note) for part in step_parts(figures, strategy)]
+    return _bar(parts, figures["step_time_s"], "one step", format_time)
 
 
 def memory(choice: Choice) -> str:
