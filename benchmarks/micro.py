@@ -124,7 +124,7 @@ def read_products(folder: Path, refused: Counter[str]) -> Iterator[Operation]:
             Kernel(NONE, NONE, NONE, 0.0, Term(cast, 0.0), "memory", "gemm"),
         )
         yield Operation(
-            device(name), precision, ELEMENT_BYTES[stored], library, "product", {"gemm": kernels}, 1.0,
+            device(name), precision, 1.0 if stored == "fp8" else ELEMENT_BYTES[stored], library, "product", {"gemm": kernels}, 1.0,
             float(milliseconds) * 1e-3,
         )  # fmt: skip
 
