@@ -36,6 +36,7 @@ class Attained:
         operand: Size of an operand's element in a low precision, in elements in memory; else 1. Shape (P,).
         conversion: Elements moved to convert one to a low precision; else 0. Shape (P,).
         shares: Of those, by constant. Shape (len(SHARES), P).
+        scores: Scores/s that fused attention exponentiates. Shape (P,).
         launch: Seconds between kernels. Shape (P,).
         step_overhead: Seconds of a step. Shape (P,).
         run: 1 for kernels that are launched, 0 for others. Shape (len(RUNS), P).
@@ -53,6 +54,7 @@ class Attained:
     operand: Floats
     conversion: Floats
     shares: Floats
+    scores: Floats
     launch: Floats
     step_overhead: Floats
     run: Floats
@@ -72,6 +74,7 @@ class Attained:
             self.operand[index],
             self.conversion[index],
             self.shares[:, index],
+            self.scores[index],
             self.launch[index],
             self.step_overhead[index],
             self.run[:, index],
@@ -151,6 +154,7 @@ def make_attained(
                 device.memory_bandwidth * attainable("memory") / element,
                 operand,
                 conversion,
+                constant("softmax") * device.clock * (device.multiprocessors or np.inf),
                 constant("launch"),
                 constant("step_overhead"),
                 "update" in platform.fused,
@@ -161,8 +165,8 @@ def make_attained(
         run.append([float(not when or (name in platform.fused) == (when == "only")) for when, name in RUNS])
         allowed.append([[name in platform.algorithms[step] for step in PASSES] for name in ALGORITHMS])
     columns = np.array(rows, dtype=float).T
-    flops, half_flops, tensor, multiprocessors, clock, elements, operand, conversion = columns[:8]
-    launch, overhead, fused_update, per_image = columns[8:]
+    flops, half_flops, tensor, multiprocessors, clock, elements, operand, conversion, scores = columns[:9]
+    launch, overhead, fused_update, per_image = columns[9:]
     return Attained(
         flops=flops,
         half_flops=half_flops,
@@ -173,6 +177,7 @@ def make_attained(
         operand=operand,
         conversion=conversion,
         shares=np.array(shares).T,
+        scores=scores,
         launch=launch,
         step_overhead=overhead,
         run=np.array(run).T,

@@ -21,7 +21,7 @@ from paleo_opt.estimator.kernel_table import SHARES, Floats, KernelTable
 from paleo_opt.estimator.products import Units, product_times
 from paleo_opt.hardware.platform import ALGORITHMS
 
-_MEMORY = SHARES.index("memory")
+_MEMORY, _ATTENTION = SHARES.index("memory"), SHARES.index("attention")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,11 @@ def kernel_times(
             converted[at] = (table.converted[0][:, None] + table.converted[1][:, None] * each[at]) * attained.conversion
         units = Units(flops * share[table.products], attained.multiprocessors, attained.tensor, attained.clock)
         arithmetic[table.products] = product_times(m, n, k, table.batched[:, None], units)
+        attention = np.flatnonzero(table.share[table.products] == _ATTENTION)
+        if attention.size:
+            # Between its products each score passes the exponential units, of which a multiprocessor has few.
+            scores = m[attention] * n[attention] * table.batched[attention, None]
+            arithmetic[table.products[attention]] += scores / attained.scores
     bandwidth = attained.elements * attained.shares[_MEMORY]
     traffic, conversion = traffic / bandwidth, converted / bandwidth
     runs = table.repeats[:, None] * attained.run[table.runs] * np.where(one_by_one, batch, 1.0)

@@ -42,6 +42,9 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "winograd": _share(0.70, 0.20, "the products of Winograd convolutions"),
         "fft": _share(0.40, 0.30, "transforms and products of FFT convolutions"),
         "attention": _share(0.60, 0.20, "the products of fused attention"),
+        "softmax": Meaning(
+            "number", 0.1, 1e3, Constant(8.0, 0.4), "scores that fused attention exponentiates per clock and multiprocessor"
+        ),
         "memory": _share(0.85, 0.10, "memory-bound operations"),
         "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),
         "dispatch": Meaning(
