@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import operations, options, out, values
+from paleo_opt.cli import operations, options, out, timeline, values
 from paleo_opt.cli.splitting import split_choices
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
     options.add_hardware(parser)
     parser.add_argument("--gpus", type=values.whole(options.MOST_GPUS), metavar="N", help="devices (default: one node)")
     parser.add_argument("--layers", action="store_true", help="what each layer costs, and what bounds it")
+    timeline.add_timeline(parser)
     options.add_strategy(parser)
     options.add_target(parser)
     options.add_model(parser)
@@ -75,6 +76,7 @@ def _choices(args: argparse.Namespace, network: Network, strategy: Strategy, mod
 def run(args: argparse.Namespace) -> int:
     """Estimate, write the folder asked for, and print. Raises `SpecError`."""
     out.check_out(args)
+    timeline.check_timeline(args)
     network = options.network_of(args)
     cluster = options.cluster_of(args, args.gpus or 1)
 
@@ -91,10 +93,11 @@ def run(args: argparse.Namespace) -> int:
     made = _choices(args, network, strategy, model, bool(estimates.fits.all()))
     made += options.borrowed_price(args, cluster)
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
+    drawing = timeline.timeline_text(args, table, strategy, estimates, model)
     if args.out is not None:
         from paleo_opt.report.out.files import estimate_files
 
         device = args.device if args.on else None
         out.write_out(args, lambda request: estimate_files(answer, request, device, dict(args.set)))
-    emit(dump(answer.to_json()) if args.json else render(answer, args.layers))
+    emit(dump(answer.to_json()) if args.json else "\n\n".join(filter(None, [render(answer, args.layers), drawing])))
     return 0
