@@ -123,8 +123,9 @@ def read_products(folder: Path, refused: Counter[str]) -> Iterator[Operation]:
             Kernel(Term(m, 0.0), Term(n, 0.0), Term(k, 0.0), 1.0, Term(moved, 0.0), "products", "gemm"),
             Kernel(NONE, NONE, NONE, 0.0, Term(cast, 0.0), "memory", "gemm"),
         )
+        element_bytes = 1.0 if stored == "fp8" else ELEMENT_BYTES[stored]
         yield Operation(
-            device(name), precision, 1.0 if stored == "fp8" else ELEMENT_BYTES[stored], library, "product", {"gemm": kernels}, 1.0,
+            device(name), precision, element_bytes, library, "product", {"gemm": kernels}, 1.0,
             float(milliseconds) * 1e-3,
         )  # fmt: skip
 
