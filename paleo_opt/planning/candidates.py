@@ -10,6 +10,7 @@ import numpy as np
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Options, estimate
+from paleo_opt.estimator.splits import Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.planning.jobs import Job, JobsFile, Resource
 from paleo_opt.planning.pruning import useful
@@ -18,6 +19,7 @@ from paleo_opt.quantities import format_memory
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import Budgets
 from paleo_opt.search.problem import SearchProblem, load_problem
+from paleo_opt.search.runners_up import first_of_each
 from paleo_opt.search.sweep import Limits, Rows, sweep
 
 
@@ -102,7 +104,7 @@ def ways_of(job: Job, searched: Searched, resources: Sequence[Resource]) -> list
     rows, found = searched.rows, {}
     allowed = [not job.on or any(each.answers_to(word) for word in job.on) for each in resources]
     order = np.lexsort((rows.gpus, rows.time_s))
-    for row in order[np.isfinite(rows.time_s[order])].tolist():
+    for row in first_of_each(rows, order[np.isfinite(rows.time_s[order])]).tolist():
         index, gpus = searched.resource[int(rows.block[row])], int(rows.gpus[row])
         if not allowed[index] or gpus < job.min_gpus or (job.max_gpus is not None and gpus > job.max_gpus):
             continue
@@ -182,7 +184,9 @@ class Estimator:
         time, held, cost = (np.full(len(self.ways), np.nan) for _ in range(3))
         layouts: dict[tuple[str, int], list[int]] = {}
         for index, way in enumerate(self.ways):
-            layouts.setdefault((way.strategy.split, way.strategy.tensor), []).append(index)
+            strategy = way.strategy
+            tensor = strategy.tensor if strategy.blocks is None else 1
+            layouts.setdefault((strategy.split, tensor), []).append(index)
         for indices in layouts.values():
             estimates = estimate(table, together([self.ways[i].strategy for i in indices]), self._options)
             for into, values in (
@@ -251,21 +255,24 @@ def scaled(table: CostTable, factor: float) -> CostTable:
 
 
 def together(strategies: Sequence[Strategy]) -> Strategies:
-    """Strategies of one layout as one set. Shape (strategies,)."""
+    """Strategies of one layout, or any of a transformer's blocks, as one set. Shape (strategies,)."""
     places = {(s.cluster.name, id(s.cluster), s.precision): (s.cluster, s.precision) for s in strategies}
     index = {key: place for place, key in enumerate(places)}
     collectives = tuple(dict.fromkeys(s.collective for s in strategies))
+    blocks = [s.blocks for s in strategies if s.blocks is not None]
     return Strategies(
         clusters=tuple(cluster for cluster, _ in places.values()),
         precisions=tuple(precision for _, precision in places.values()),
         split=strategies[0].split,
-        tensor=strategies[0].tensor,
+        tensor=1 if blocks else strategies[0].tensor,
         collectives=collectives,
         gpus=np.array([s.gpus for s in strategies]),
         micro_batch=np.array([s.micro_batch for s in strategies]),
         accumulation=np.array([s.accumulation for s in strategies]),
         collective=np.array([collectives.index(s.collective) for s in strategies]),
         place=np.array([index[s.cluster.name, id(s.cluster), s.precision] for s in strategies]),
+        splits=Splits.of(blocks) if blocks else None,
+        layout=np.arange(len(strategies)) if blocks else np.zeros((), dtype=np.int64),
     )
 
 

@@ -119,9 +119,9 @@ def within(rows: Rows, limits: Limits) -> NDArray[np.bool_]:
 def ranked(rows: Rows, blocks: Sequence[Block], goal: str, allowed: NDArray[np.bool_]) -> Integers:
     """The allowed rows, best first: by the goal, then cost, time, number of GPUs and the cluster's name."""
     chosen = np.flatnonzero(allowed)
-    names = np.array([block.cluster.name for block in blocks])[rows.block[chosen]]
+    names = np.unique([block.cluster.name for block in blocks], return_inverse=True)[1][rows.block]
     keys = (names, rows.gpus, rows.time_s, figure(rows, "cost"), figure(rows, goal))
-    order: Integers = chosen[np.lexsort((keys[0], *(key[chosen] for key in keys[1:])))]
+    order: Integers = chosen[np.lexsort([key[chosen] for key in keys])]
     return order
 
 

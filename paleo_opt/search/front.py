@@ -15,7 +15,7 @@ from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import figure, select
 from paleo_opt.search.pareto import knee, pareto_front
 from paleo_opt.search.problem import Choice, SearchProblem
-from paleo_opt.search.row_fronts import NO_ROWS, pareto_front_of_three, row_fronts
+from paleo_opt.search.row_fronts import NO_ROWS, pareto_front_of_three, row_fronts, unbeaten
 from paleo_opt.search.sweep import Rows, sweep
 
 
@@ -151,11 +151,15 @@ def find_front(
 
 def front_of(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, start: float, proved: bool = True) -> Front:
     """The front of the feasible among some rows; ``start`` is when finding them began (`time.perf_counter`)."""
-    points = select(rows, np.flatnonzero(rows.feasible > 0))
+    feasible = np.flatnonzero(rows.feasible > 0)
+    with_energy = problem.goal == "energy"
+    # Of a transformer's many groups of splits, those that no other with the same GPUs beats.
+    key = rows.block[feasible] * (int(rows.gpus.max(initial=0)) + 1) + rows.gpus[feasible]
+    energy = rows.energy_kwh[feasible] if with_energy else np.zeros(feasible.size)
+    points = select(rows, feasible[unbeaten(key, rows.time_s[feasible], energy)])
     cost = figure(points, "cost")
     against = "cost_usd" if np.isfinite(cost).any() else "gpus"
     second = cost if against == "cost_usd" else points.gpus.astype(float)
-    with_energy = problem.goal == "energy"
     if with_energy:
         places = pareto_front_of_three(points.time_s, second, figure(points, "energy"))
     else:

@@ -1,16 +1,16 @@
 """The Optuna search: a trial is a block, or a band of one, solved exactly.
 
 Optuna chooses the outer variables, each an integer with a fixed name and range: the ``cluster``, the ``layout`` of
-splits, and, where blocks are too large to solve at once, the band of ``gpus`` within the block. All that is inside (the
-GPUs of the band, micro-batch, accumulation, collective) is solved exactly by the sweep's own code. Trials of one number
-of GPUs each were tried too: under budgets of money TPE then missed the optimum in most of 10 seeds at 100 trials, by up
-to a factor of 100.
+splits, of a transformer ``tensor``, ``pipeline``, ``context`` and ``expert``, and, where these are too large to solve
+at once, the band of ``gpus``. All that is inside (the GPUs of the band, micro-batch, accumulation, collective, and what
+else there is to a split) is solved exactly by the sweep's own code. Trials of one number of GPUs each were tried too:
+under budgets of money TPE then missed the optimum in most of 10 seeds at 100 trials, by up to a factor of 100.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -100,7 +100,7 @@ class _Trials:
 
     def __call__(self, trial: optuna.Trial) -> float:
         sizes = self.outer.sizes
-        point = _point({name: trial.suggest_int(name, 0, size - 1) for name, size in sizes.items()})
+        point = tuple(trial.suggest_int(name, 0, size - 1) for name, size in sizes.items())
         self.seen.append(point)
         rows = self.rows(*self.outer.band(point))
         feasible = rows.feasible > 0
@@ -198,10 +198,6 @@ def search(
         study=study,
     )
     return summary, join(list(objective.solved.values()))
-
-
-def _point(parameters: Mapping[str, int]) -> Point:
-    return parameters["cluster"], parameters["layout"], parameters["gpus"]
 
 
 @contextmanager

@@ -6,39 +6,50 @@ neighbours then finds good clusters side by side, and the first few are worth tr
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from paleo_opt.estimator.strategy import Integers
 from paleo_opt.hardware.device import ELEMENT_BYTES
 from paleo_opt.search.blocks import Block
+from paleo_opt.search.layouts import GROUPED
 from paleo_opt.search.problem import SearchProblem
 
 #: Strategies that a trial is to evaluate at most, on average over the space.
 _TRIAL_SIZE = 1_000_000
+#: How many values of each axis are tried first.
+_STEPS = {"layout": 4, "tensor": 2, "pipeline": 4, "context": 2, "expert": 3}
 #: Times that an activation is written or read in a step, about.
 _TOUCHES = 6.0
 
-Point = tuple[int, int, int]
+#: An index for each of `OuterSpace.sizes`.
+Point = tuple[int, ...]
+#: A block, and the first and last (excluded) of some neighbouring rows.
+Band = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OuterSpace:
-    """What a study chooses: a cluster, a layout, a band of GPU counts, each by an index in a fixed range.
+    """What a study chooses: a cluster, a layout, of a transformer a group of splits, and a band of GPU counts.
 
-    Where a cluster has fewer layouts, or a block fewer numbers of GPUs, than the range, indices are mapped in
-    proportion: every value can be reached and none is refused.
+    Each is chosen by an index in a fixed range. Where a cluster has fewer layouts, or a group fewer numbers of GPUs,
+    than the range, indices are mapped in proportion, and splits that cannot be had to the nearest that can: every
+    value can be reached and none is refused.
 
     Attributes:
-        clusters: The blocks of each cluster, one per layout; the most promising cluster first.
-        rows: Numbers of GPUs of each block.
-        layouts: Most layouts of any cluster.
-        bands: Into how many contiguous bands a block is divided.
+        clusters: For each cluster, the most promising first, the rows of each of its layouts and groups.
+        axes: The number of values of the layout, and of each of `layouts.GROUPED` for a transformer.
+        cells: For each cluster, which of its rows are meant by the indices of all axes. Shapes as of ``axes``.
+        bands: Into how many contiguous bands the rows of a layout or group are divided.
     """
 
-    clusters: tuple[tuple[int, ...], ...]
-    rows: tuple[int, ...]
-    layouts: int
+    clusters: tuple[tuple[Band, ...], ...]
+    axes: Mapping[str, int]
+    cells: tuple[Integers, ...]
     bands: int
 
     @staticmethod
@@ -50,60 +61,82 @@ class OuterSpace:
         promising = sorted(
             of_cluster.items(), key=lambda item: (promise(problem, [blocks[i] for i in item[1]]), item[0])
         )
-        rows = tuple(block.gpus.size for block in blocks)
-        bands = math.ceil(strategies / (len(blocks) * _TRIAL_SIZE))
-        return OuterSpace(
-            clusters=tuple(tuple(indices) for _, indices in promising),
-            rows=rows,
-            layouts=max(len(indices) for indices in of_cluster.values()),
-            bands=min(max(1, bands), max(rows)),
-        )
+        layouts = max(len(indices) for indices in of_cluster.values())
+        groups = [_groups(block) for block in blocks]
+        values = [np.unique(column) for column in np.concatenate([_coordinates(b) for b in blocks], axis=1)]
+        axes = {"layout": layouts} | {name: v.size for name, v in zip(GROUPED, values, strict=False)}
+        nearest: dict[tuple[object, ...], Integers] = {}
+        clusters, cells = [], []
+        for _, indices in promising:
+            bands: list[Band] = []
+            found = []
+            for layout in range(layouts):
+                index = indices[layout * len(indices) // layouts]
+                key = blocks[index].alike, groups[index].tobytes()
+                if key not in nearest:
+                    nearest[key] = _nearest_groups(values, _coordinates(blocks[index]))
+                found.append(nearest[key] + len(bands))
+                if layout + 1 == layouts or indices[(layout + 1) * len(indices) // layouts] != index:
+                    starts = groups[index].tolist()
+                    bands += [(index, *ends) for ends in itertools.pairwise([*starts, blocks[index].gpus.size])]
+            clusters.append(tuple(bands))
+            cells.append(np.array(found))
+        most = max(last - first for bands in clusters for _, first, last in bands)
+        wanted = math.ceil(strategies / (sum(len(bands) for bands in clusters) * _TRIAL_SIZE))
+        return OuterSpace(tuple(clusters), axes, tuple(cells), min(max(1, wanted), most))
 
     @property
     def sizes(self) -> dict[str, int]:
         """The number of values of each variable."""
-        return {"cluster": len(self.clusters), "layout": self.layouts, "gpus": self.bands}
+        return {"cluster": len(self.clusters), **self.axes, "gpus": self.bands}
 
     @property
     def distinct(self) -> int:
         """How many different bands there are."""
-        return sum(min(self.bands, rows) for rows in self.rows)
+        return sum(min(self.bands, last - first) for bands in self.clusters for _, first, last in bands)
 
-    def band(self, point: Point) -> tuple[int, int, int]:
-        """The block of a point, and its first and last (excluded) number of GPUs."""
-        cluster, layout, gpus = point
-        blocks = self.clusters[cluster]
-        block = blocks[layout * len(blocks) // self.layouts]
-        first = gpus * self.rows[block] // self.bands
-        return block, first, max(first + 1, (gpus + 1) * self.rows[block] // self.bands)
+    def band(self, point: Point) -> Band:
+        """The rows of a point."""
+        cluster, *inner, gpus = point
+        block, first, last = self.clusters[cluster][int(self.cells[cluster][tuple(inner)])]
+        rows = last - first
+        start = gpus * rows // self.bands
+        return block, first + start, first + max(start + 1, (gpus + 1) * rows // self.bands)
 
     def every(self) -> list[Point]:
         """One point for each band, of the most promising cluster first."""
-        found: dict[tuple[int, int, int], Point] = {}
-        for cluster in range(len(self.clusters)):
-            for layout in range(self.layouts):
-                for gpus in range(self.bands):
-                    found.setdefault(self.band((cluster, layout, gpus)), (cluster, layout, gpus))
-        return list(found.values())
+        return self._once(
+            (cluster, *inner, gpus)
+            for cluster in range(len(self.clusters))
+            for inner in np.ndindex(*self.axes.values())
+            for gpus in range(self.bands)
+        )
 
     def heuristics(self) -> list[Point]:
-        """Every layout of the most promising clusters, with most GPUs."""
-        layouts = sorted({layout * (self.layouts - 1) // 3 for layout in range(4)})
+        """Layouts and splits of the most promising clusters, from one end to the other, with most GPUs."""
+        inner = [
+            sorted({step * (size - 1) // (steps - 1) for step in range(steps)})
+            for size, steps in ((size, _STEPS[name]) for name, size in self.axes.items())
+        ]
         clusters = range(min(4, len(self.clusters)))
-        return self._once((cluster, layout, self.bands - 1) for cluster in clusters for layout in layouts)
+        return self._once(
+            (cluster, *place, self.bands - 1) for cluster in clusters for place in itertools.product(*inner)
+        )
 
     def beside(self, best: Iterable[Point], seen: Iterable[Point]) -> list[Point]:
         """What differs from one of the best points in one variable, the nearest first, and was not seen."""
         near: list[tuple[int, Point]] = []
-        for cluster, layout, gpus in best:
-            near += [(1, (cluster, other, gpus)) for other in range(self.layouts)]
-            near += [(abs(other - gpus), (cluster, layout, other)) for other in range(self.bands)]
-            near += [(abs(other - cluster), (other, layout, gpus)) for other in range(len(self.clusters))]
+        for point in best:
+            for place, (name, size) in enumerate(self.sizes.items()):
+                for other in range(size):
+                    # Layouts are in no order.
+                    distance = 1 if name == "layout" else abs(other - point[place])
+                    near.append((distance, (*point[:place], other, *point[place + 1 :])))
         known = {self.band(point) for point in seen}
         return [point for point in self._once(p for _, p in sorted(near)) if self.band(point) not in known]
 
     def _once(self, points: Iterable[Point]) -> list[Point]:
-        found: dict[tuple[int, int, int], Point] = {}
+        found: dict[Band, Point] = {}
         for point in points:
             found.setdefault(self.band(point), point)
         return list(found.values())
@@ -111,11 +144,36 @@ class OuterSpace:
     def in_words(self) -> str:
         """``76 clusters × 4 layouts``."""
         parts = [f"{len(self.clusters):,} cluster{'s'[: len(self.clusters) != 1]}"]
-        if self.layouts > 1:
-            parts.append(f"{self.layouts:,} layouts")
+        for name, size in self.axes.items():
+            if size > 1:
+                parts.append(f"{size:,} layouts" if name == "layout" else f"{name} {size:,} ways")
         if self.bands > 1:
             parts.append(f"{self.bands:,} bands of GPU counts")
         return " × ".join(parts)
+
+
+def _groups(block: Block) -> Integers:
+    """The first row of each group of splits. Shape (groups,)."""
+    group = block.groups
+    return np.concatenate([[0], np.flatnonzero(group[1:] != group[:-1]) + 1]).astype(np.int64)
+
+
+def _coordinates(block: Block) -> Integers:
+    """The value of each of `GROUPED` for each group of rows; none for a network of layers. Shape (values, groups)."""
+    if block.layouts is None:
+        return np.zeros((0, 1), dtype=np.int64)
+    splits, group = block.layouts.groups, block.groups[_groups(block)]
+    return np.stack([getattr(splits, name)[group] for name in GROUPED])
+
+
+def _nearest_groups(values: Sequence[Integers], coordinates: Integers) -> Integers:
+    """Which group each combination of indices into ``values`` means: itself, or the nearest. Shape (values, …)."""
+    shape = tuple(v.size for v in values)
+    wanted = np.indices(shape).reshape(len(shape), math.prod(shape), 1)
+    there = [np.searchsorted(v, column) for v, column in zip(values, coordinates, strict=True)]
+    distance = sum((np.abs(w - t) for w, t in zip(wanted, there, strict=True)), start=np.zeros((1, 1), dtype=np.int64))
+    found: Integers = distance.argmin(axis=1).reshape(shape)
+    return found
 
 
 def promise(problem: SearchProblem, blocks: Sequence[Block]) -> tuple[float, float]:

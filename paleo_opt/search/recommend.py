@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.estimate import Options
-from paleo_opt.estimator.strategy import Integers
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network
 from paleo_opt.quantities import format_count, format_time
@@ -23,6 +22,7 @@ from paleo_opt.search.optuna_search import NO_SEARCH, TRIALS, SearchSummary, sea
 from paleo_opt.search.pareto import knee, pareto_front
 from paleo_opt.search.problem import MOST_SWEPT, Choice, Fixed, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.robustness import DRAWS, Robustness, competitors, robustness
+from paleo_opt.search.runners_up import runners_up
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
 
@@ -120,6 +120,7 @@ def recommend(
     tensor: int | None = None,
     split: str | None = None,
     collective: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
     device: str | None = None,
     overrides: Mapping[str, str] | None = None,
     trials: int | None = None,
@@ -144,6 +145,7 @@ def recommend(
         tensor: Fixes the devices that divide a split layer.
         split: Fixes ``data``, ``hybrid`` or ``model``.
         collective: Fixes the collective.
+        fixed: Fixes fields of a transformer's `Split`, and ``data``, each with its value (`fixed.SPLIT_FIELDS`).
         device: In place of the named clusters' devices; where none is named, picks the clusters that have it.
         overrides: Field to text: ``net.FIELD``, ``space.FIELD``, ``device.FIELD``; any other is a cluster's.
         trials: Most trials of the Optuna study; 0 leaves it out.
@@ -172,7 +174,7 @@ def recommend(
         space=space,
         options=options,
         conv_algorithm=conv_algorithm,
-        fixed=Fixed(precision, global_batch, micro_batch, tensor, split, collective),
+        fixed=Fixed(precision, global_batch, micro_batch, tensor, split, collective, fixed or {}),
         overrides=overrides,
     )
     blocks = problem.blocks()
@@ -239,7 +241,7 @@ def _answer(
     """Put together what follows from the rows."""
     order = ranked(rows, blocks, problem.goal, rows.feasible > 0)
     recommended = Choice(problem, rows.strategy(blocks, int(order[0])))
-    alternatives = [Choice(problem, rows.strategy(blocks, row)) for row in _runners_up(rows, blocks, order, top)]
+    alternatives = [Choice(problem, rows.strategy(blocks, row)) for row in runners_up(rows, blocks, order, top)]
     # The front is of the fastest strategy of each row, which within a row is the cheapest, not the most frugal.
     fast = rows
     if problem.goal == "energy" and certificate.optimal:
@@ -269,25 +271,3 @@ def _answer(
         steps=tuple(next_steps(problem, blocks, rows, recommended)),
         collectives=other_collectives(problem, recommended),
     )
-
-
-def _runners_up(rows: Rows, blocks: Sequence[Block], order: Integers, top: int) -> list[int]:
-    """The best rows after the first that differ from one another, best first.
-
-    The best rows of all would mostly be one cluster with a node more or less: first comes the best of each cluster and
-    split, then numbers of GPUs that differ by a quarter, then any others.
-    """
-    kinds = [(blocks[block].cluster.name, blocks[block].split) for block in rows.block.tolist()]
-    gpus = rows.gpus.tolist()
-    chosen: list[int] = [int(order[0])]
-    counts = {kinds[chosen[0]]: [gpus[chosen[0]]]}
-    for ratio in (math.inf, 4 / 3, 1.0 + 1e-9):
-        for row in order.tolist():
-            if len(chosen) > top:
-                break
-            alike = counts.setdefault(kinds[row], [])
-            if all(max(gpus[row], count) >= ratio * min(gpus[row], count) for count in alike):
-                chosen.append(row)
-                alike.append(gpus[row])
-    place = {row: index for index, row in enumerate(order.tolist())}
-    return sorted(chosen[1:], key=place.__getitem__)

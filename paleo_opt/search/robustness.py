@@ -21,7 +21,9 @@ from paleo_opt.estimator.estimate import Estimates
 from paleo_opt.estimator.strategy import Integers, Strategy
 from paleo_opt.network.graph import TrainingJob
 from paleo_opt.search.blocks import Block
+from paleo_opt.search.layouts import GROUPED
 from paleo_opt.search.problem import Choice, SearchProblem
+from paleo_opt.search.runners_up import first_of_each
 from paleo_opt.search.sweep import Rows
 
 Floats = NDArray[np.float64]
@@ -65,13 +67,13 @@ def competitors(rows: Rows, blocks: Sequence[Block], order: Integers) -> list[St
     """
     chosen: dict[int, None] = {int(order[0]): None}
     seen = set()
-    for row in order.tolist():
+    for row in first_of_each(rows, order).tolist():
         block = blocks[int(rows.block[row])]
         kind = (block.cluster.name, block.precision, block.split, block.tensor)
         if kind not in seen and len(chosen) < MOST_CANDIDATES // 2:
             seen.add(kind)
             chosen[row] = None
-    for row in order.tolist():
+    for row in order[: 2 * MOST_CANDIDATES].tolist():
         if len(chosen) >= MOST_CANDIDATES:
             break
         chosen[row] = None
@@ -87,6 +89,12 @@ def samples_effects(job: TrainingJob, batches: Floats) -> Floats:
     known = wasted_share(job.reference_batch, job.critical_batch, job.sharpness)
     wasted = wasted_share(batches, job.critical_batch, job.sharpness)
     return np.stack([np.full(batches.shape, float(job.samples_error)), (known - wasted) * deviation])
+
+
+def _devices(strategy: Strategy) -> tuple[int, ...]:
+    """Over how many devices each thing is divided."""
+    blocks = strategy.blocks
+    return (strategy.tensor,) if blocks is None else tuple(getattr(blocks, name) for name in GROUPED)
 
 
 def _figures(estimates: Estimates) -> tuple[Floats, Floats, Floats]:
@@ -142,7 +150,7 @@ def robustness(problem: SearchProblem, candidates: Sequence[Strategy], draws: in
     kinds: dict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
     for index in figure.argmin(axis=1)[~best & np.isfinite(least)].tolist():
         strategy = candidates[index]
-        kinds[strategy.cluster.name, strategy.gpus, strategy.split, strategy.tensor][index] += 1
+        kinds[strategy.cluster.name, strategy.gpus, strategy.split, _devices(strategy)][index] += 1
     winners = sorted(kinds.values(), key=lambda of: -of.total())[:_NAMED]
     return Robustness(
         draws=draws,

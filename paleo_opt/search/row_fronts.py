@@ -59,7 +59,7 @@ def _promising(row: Integers, time: Floats, energy: Floats) -> Integers:
     return np.flatnonzero(fastest | (energy < least))
 
 
-def _unbeaten(row: Integers, time: Floats, energy: Floats) -> Integers:
+def unbeaten(row: Integers, time: Floats, energy: Floats) -> Integers:
     """Indices of what no other of the same row beats in time or energy without losing in the other.
 
     Of points equal in both the first is kept. An energy that is not known counts as the same for all.
@@ -106,11 +106,11 @@ def _solve(
             plan, collective = plan[kept], collective[kept]
             values = [figure[collective, plan] for figure in (time, cost, energy, memory)]
             found = _Found(*plans.at(plan), collective, *values)
-            parts.append(found.where(_unbeaten(found.row, found.time_s, found.energy_kwh)))
+            parts.append(found.where(unbeaten(found.row, found.time_s, found.energy_kwh)))
     if not parts:
         return NO_ROWS
     found = _Found(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
-    found = found.where(_unbeaten(found.row, found.time_s, found.energy_kwh))
+    found = found.where(unbeaten(found.row, found.time_s, found.energy_kwh))
     row = found.row
     return Rows(
         block=together.block[row],

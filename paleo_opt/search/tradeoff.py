@@ -71,6 +71,7 @@ def pareto(
     tensor: int | None = None,
     split: str | None = None,
     collective: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
     device: str | None = None,
     overrides: Mapping[str, str] | None = None,
     trials: int | None = None,
@@ -102,6 +103,7 @@ def pareto(
         "tensor": tensor,
         "split": split,
         "collective": collective,
+        "fixed": dict(fixed or {}),
         "device": device,
         "seed": seed,
         "top": top,
@@ -115,7 +117,7 @@ def pareto(
         space=space,
         options=options,
         conv_algorithm=conv_algorithm,
-        fixed=Fixed(precision, global_batch, micro_batch, tensor, split, collective),
+        fixed=Fixed(precision, global_batch, micro_batch, tensor, split, collective, fixed or {}),
         overrides=overrides,
     )
     blocks = problem.blocks()
@@ -140,6 +142,7 @@ def pareto(
         tensor=tensor,
         split=split,
         collective=collective,
+        fixed=fixed,
         device=device,
         overrides=overrides,
         trials=trials,
