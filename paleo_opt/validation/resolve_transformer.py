@@ -8,10 +8,9 @@ the fastest that fits, and `choose` takes that.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from types import MappingProxyType
 from typing import Any
 
 from paleo_opt.errors import PaleoOptError
@@ -25,39 +24,28 @@ from paleo_opt.network.load import load_network, load_text
 from paleo_opt.network.transformer_sizes import TransformerSizes
 from paleo_opt.validation.measured_table import MeasuredRow
 from paleo_opt.validation.run import Refused
+from paleo_opt.validation.sources import Source, source_of
 
 #: Columns of a row that are sizes of its network.
 SIZES = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "experts", "top_k", "sequence_length")
-NetworkKey = tuple[str, tuple[tuple[str, int], ...], str]
 #: A network that is given by its sizes alone.
 BY_SIZES = "transformer"
-#: What software trains that a row gives by its sizes: the first whose words are in the row's ``software``. MPT as
-#: llm-foundry's pretraining configurations and its defaults have it; BLOOM: arXiv:2211.05100, table 3; else the GPT of
-#: Megatron-LM with its default dropout. All have plain GELU networks, layer normalization and biases.
-ARCHITECTURES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "llm-foundry": {"positions": "learned", "tied_embeddings": True},
-        "bloom": {"positions": "alibi", "tied_embeddings": True},
-        "": {"positions": "learned", "tied_embeddings": True, "dropout": 0.1},
-    }
-)
+NetworkKey = tuple[str, tuple[tuple[str, int], ...], str]
 #: Sharding that is taken where a row does not say it, the least that fits: pipelines divide optimizer state at most.
 _SHARDINGS = {False: ("zero0", "zero1", "zero2", "zero3"), True: ("zero0", "zero1")}
-#: Software whose batch is that of a device's whole step, which a pipeline divides into micro-batches.
-_LOCAL_BATCH = "torchtitan"
 #: Micro-batches that are tried where a row does not say which.
 _MOST_MICRO_BATCH = 512
 
 
 def network_key(row: MeasuredRow, name: str) -> NetworkKey:
-    """What rows of the same network have in common: its name, the sizes that they give, and its architecture.
+    """What rows of the same network have in common: its name, the sizes that they give, and their software.
 
     Args:
         row: Of a transformer.
         name: Its ``network``, as seen from the table's folder.
     """
     sizes = tuple((size, value) for size in SIZES if (value := getattr(row, size)) is not None)
-    return name, sizes, _architecture(row.software) if name == BY_SIZES else ""
+    return name, sizes, row.software if name == BY_SIZES else ""
 
 
 def network_of(key: NetworkKey) -> Network:
@@ -66,23 +54,18 @@ def network_of(key: NetworkKey) -> Network:
     Raises:
         SpecError: as `load_network`.
     """
-    name, sizes, architecture = key
+    name, sizes, software = key
     given = dict(sizes)
     if name != BY_SIZES:
         return load_network(name, {f"transformer.{size}": str(value) for size, value in sizes})
     stem = sizes_name(given.get("layers"), given.get("hidden"))
-    fields = {**ARCHITECTURES[architecture], **given}
+    fields = {**source_of(software).transformer, **given}
     return load_text(json.dumps({"name": stem, "transformer": fields}), stem, stem)
 
 
 def sizes_name(layers: int | None, hidden: int | None) -> str:
     """What a network that is given by its sizes alone is called."""
     return f"{BY_SIZES}_{layers}x{hidden}"
-
-
-def _architecture(software: str) -> str:
-    text = software.casefold()
-    return next(words for words in ARCHITECTURES if words in text)
 
 
 @dataclass(frozen=True)
@@ -127,10 +110,12 @@ def splitting_of(
     micro_batches, samples = _micro_batches(row, data, pipeline)
     if len(micro_batches) > 1:
         assumed.append("micro_batch")
-    parts = one_of("virtual_stages", row.virtual_stages, _virtual_stages(sizes, pipeline))
+    source = source_of(row.software)
+    unsaid = source.interleaved and row.virtual_stages == 1
+    parts = one_of("virtual_stages", None if unsaid else row.virtual_stages, _virtual_stages(sizes, pipeline, source))
     recomputes = one_of("recompute", row.recompute, RECOMPUTES)
     shardings = one_of("sharding", row.sharding, _SHARDINGS[pipeline > 1] if data > 1 else ("zero0",))
-    sequence_parallel = _sequence_parallel(row, platform)
+    sequence_parallel = _sequence_parallel(row)
     if sequence_parallel is None:
         sequence_parallel = platform.sequence_parallel
         assumed += ["sequence_parallel"] * (tensor > 1)
@@ -149,6 +134,7 @@ def splitting_of(
                 virtual_stages=virtual,
                 sharding=shardings[0],
                 recompute=recomputes[0],
+                placement=source.placement,
                 assignment="balanced" if blocks % (pipeline * virtual) else "even",
             )
             check_split(network, split, row.gpus, accumulation=accumulation)
@@ -186,29 +172,31 @@ def _micro_batches(row: MeasuredRow, data: int, pipeline: int) -> tuple[tuple[in
         return tuple(size for size in range(1, min(each, _MOST_MICRO_BATCH) + 1) if each % size == 0), samples
     if each % row.micro_batch:
         raise Refused("the global batch is not a whole number of micro-batches")
-    if pipeline > 1 and _LOCAL_BATCH in row.software.casefold():
+    if pipeline > 1 and source_of(row.software).batch == "local":
         return (max(1, row.micro_batch // pipeline),), samples
     return (row.micro_batch,), samples
 
 
-def _virtual_stages(sizes: TransformerSizes, pipeline: int) -> tuple[int, ...]:
+def _virtual_stages(sizes: TransformerSizes, pipeline: int, source: Source) -> tuple[int, ...]:
     """The parts that a pipeline's stages may have: as many as divide its blocks, where its stages do."""
     blocks = sizes.layers + sizes.encoder_layers
     if pipeline == 1 or pipeline > blocks:
         return (1,)
-    each = blocks // pipeline
-    return tuple(part for part in range(1, each + 1) if blocks % pipeline or each % part == 0)
+    even = blocks % pipeline == 0
+    # The embedding and the projection behind the blocks may be parts of their own, as `split_rules` has it.
+    most = blocks // pipeline if even else (blocks + 2) // pipeline
+    parts = [part for part in range(1, most + 1) if not even or most % part == 0]
+    said = [part for part in source.virtual_stages if part in parts]
+    interleaved = parts[1:] if source.interleaved else []
+    return tuple(said[:1] or interleaved or parts)
 
 
-def _sequence_parallel(row: MeasuredRow, platform: Platform) -> bool | None:
-    """Whether a row's software divides positions too; None where the row does not say.
-
-    Megatron-LM's selective recomputation came with it, and its runs without either are called so
-    (Korthikanti et al., arXiv:2205.05198).
-    """
+def _sequence_parallel(row: MeasuredRow) -> bool | None:
+    """Whether a row's software divides positions too; None where neither the row nor its source says."""
     if "sequence parallel" in row.software.casefold():
         return True
-    return True if row.recompute == "selective" and platform.name.startswith("megatron") else None
+    said = source_of(row.software).sequence_parallel
+    return True if said == "always" or (said == "selective" and row.recompute == "selective") else None
 
 
 def counted_flops(row: MeasuredRow, sizes: TransformerSizes) -> float | None:
@@ -217,7 +205,7 @@ def counted_flops(row: MeasuredRow, sizes: TransformerSizes) -> float | None:
     Megatron-LM's papers and logs count what the devices compute: with full recomputation each block's forward pass
     twice (Narayanan et al., arXiv:2104.04473, equation 3): 96 s l h^2 (1 + s / 6h + V / 16 l h).
     """
-    if row.quantity != "tflops_per_gpu" or row.recompute != "full" or "megatron" not in row.software.casefold():
+    if row.quantity != "tflops_per_gpu" or row.recompute != "full" or source_of(row.software).counts == "":
         return None
     length, hidden, layers = sizes.sequence_length, sizes.hidden, sizes.layers
     share = 1.0 + length / (6.0 * hidden) + sizes.vocab / (16.0 * layers * hidden)
