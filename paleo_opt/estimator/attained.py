@@ -116,8 +116,8 @@ def make_attained(
         ppp_comp: Takes the place of every device's attainable shares.
         shifts: For names of constants, how many of their standard deviations they stand off their value; behind ``@``
             the name of the one device or platform that is meant.
-        converting: Whether a low precision is that of training, whose operands are converted and of which some products
-            stay in 16 bits; else of single products with their operands as they are.
+        converting: Whether a low precision is that of training, whose operands are converted; else of single products
+            with their operands as they are.
 
     Raises:
         SpecError: a low precision on a device that has none of 16 bits.
@@ -136,14 +136,9 @@ def make_attained(
 
         half, element = half_precision(device, precision), float(ELEMENT_BYTES[precision])
         flops, half_flops = (device.peak[name] * attainable(device.unit(name)) for name in (precision, half))
-        operand = conversion = 0.0
-        if (low := LOW_PRECISIONS.get(precision)) is None:
-            operand = 1.0
-        elif converting:
-            flops = low.mean_flops(flops, half_flops)
-            operand, conversion = low.mean_operand_bytes() / element, low.share * low.conversion_bytes / element
-        else:
-            operand = low.operand_bytes / element
+        low = LOW_PRECISIONS.get(precision)
+        operand = low.operand_bytes / element if low else 1.0
+        conversion = low.conversion_bytes / element if low and converting else 0.0
         rows.append(
             (
                 flops,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from paleo_opt.errors import SpecError
-from paleo_opt.hardware.device import HALF_BYTES, Device
+from paleo_opt.hardware.device import Device
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,26 @@ class LowPrecision:
     Attributes:
         operand_bytes: Of an element of an operand, its share of a block's scale included.
         read_bytes: Read from memory to convert one element.
-        share: Of the products of weights that run in it; the others stay in 16 bits.
     """
 
     operand_bytes: float
     read_bytes: float
-    share: float = 1.0
 
     @property
     def conversion_bytes(self) -> float:
         """Read and written to convert one element along rows and along columns."""
         return self.read_bytes + 2.0 * self.operand_bytes
 
-    def mean_operand_bytes(self) -> float:
-        """Of an element of an operand, over all products."""
-        return self.share * self.operand_bytes + (1.0 - self.share) * HALF_BYTES
-
-    def mean_flops(self, low: float, half: float) -> float:
-        """FLOP/s over all products, where they attain ``low`` in it and ``half`` in 16 bits."""
-        return 1.0 / (self.share / low + (1.0 - self.share) / half)
-
 
 #: fp8 takes the scale of a tensor from steps before (delayed scaling); mxfp8 and fp4 have one byte of scale for 32
-#: elements [2]; nvfp4 has one for 16 and a scale of the tensor, for whose largest element it is read once more, and
-#: keeps the last blocks in 16 bits: 4 of 32 to 61 in NVIDIA's recipes, 15% in [3].
+#: elements [2]; nvfp4 has one for 16 and a scale of the tensor, for whose largest element it is read once more. Recipes
+#: that keep some blocks in 16 bits ([3] does with 15% of them; Megatron Bridge's default with none) are slower.
 LOW_PRECISIONS: Mapping[str, LowPrecision] = MappingProxyType(
     {
         "fp8": LowPrecision(1.0, 2.0),
         "mxfp8": LowPrecision(1.0 + 1.0 / 32.0, 2.0),
         "fp4": LowPrecision(0.5 + 1.0 / 32.0, 2.0),
-        "nvfp4": LowPrecision(0.5 + 1.0 / 16.0, 4.0, share=0.9),
+        "nvfp4": LowPrecision(0.5 + 1.0 / 16.0, 4.0),
     }
 )
 
