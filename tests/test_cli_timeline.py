@@ -69,3 +69,12 @@ def test_a_picture_is_written(run: Runner, tmp_path: Path, kind: str, start: byt
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(run: Runner, words: tuple[str, ...], message: str) -> None:
     assert message in run.refusal(*LAYERS, *words)
+
+
+def test_asking_again_draws_the_timeline_and_writes_no_file(run: Runner, tmp_path: Path) -> None:
+    trace, folder = tmp_path / "step.json", tmp_path / "answer"
+    first = run(*LAYERS, "--timeline", "--trace", str(trace), "--out", str(folder))
+    assert first.code == 0
+    trace.unlink()
+    assert run("rerun", str(folder)).out == first.out
+    assert not trace.exists()

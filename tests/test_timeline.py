@@ -148,6 +148,14 @@ def test_a_picture_says_what_it_shows(timeline: StepTimeline) -> None:
     assert timeline_picture(timeline, "svg", title="some network") == picture
 
 
+def test_chunks_of_interleaved_stages_differ_in_the_picture() -> None:
+    pytest.importorskip("matplotlib")
+    colours = [set(re.findall(rb"fill: (#[0-9a-f]{6})", timeline_picture(step(4, 8, v=v), "svg"))) for v in (1, 3)]
+    # Two more of each direction, and that of the remark below.
+    assert len(colours[1]) == len(colours[0]) + 5
+    assert b"later chunks of a stage are lighter" in timeline_picture(step(4, 8, v=3), "svg")
+
+
 def test_the_numbers_of_micro_batches_are_in_their_passes() -> None:
     pytest.importorskip("matplotlib")
     picture = ElementTree.fromstring(timeline_picture(step(4, 8), "svg"))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 #: Options that say where an answer goes, not what is asked.
-_NOT_ASKED = ("help", "json", "out", "csv", "html", "png", "svg")
+_NOT_ASKED = ("help", "json", "out", "csv", "html", "png", "svg", "trace")
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:

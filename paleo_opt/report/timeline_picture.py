@@ -10,6 +10,7 @@ import numpy as np
 from paleo_opt.estimator.pipeline_schedule import StepTimeline
 from paleo_opt.quantities import format_time
 from paleo_opt.report.static_charts import check_plots
+from paleo_opt.report.terminal import joined
 from paleo_opt.report.timeline import figures, heading, remarks
 from paleo_opt.report.timeline_rows import (
     BACKWARDS,
@@ -45,6 +46,8 @@ _CUT_COLUMNS = 150
 _WIDTH, _DPI = 11.0, 150
 #: Inches of a row, and of all of them at most.
 _ROW, _ROWS = 0.32, 5.2
+#: Of one line of figures.
+_CHARACTERS = 135
 #: Inches that one digit of a micro-batch's number takes.
 _DIGIT = 0.062
 
@@ -91,10 +94,12 @@ def _draw(timeline: StepTimeline, layout: Layout, title: str, figure: Figure) ->
         for place, row in enumerate(layout.rows):
             one.barh(place, window[1] - window[0], 0.86, left=window[0], color=_WAITING, zorder=0)
             spans = _passes(row, window) if layout.single else _filled(row, window, columns)
-            seen |= set(spans)
-            for doing, found in spans.items():
-                edge = "white" if layout.single else "none"
-                one.broken_barh(found, (place - 0.43, 0.86), facecolor=_LOOKS[doing][1], edgecolor=edge, lw=0.4)
+            seen |= {doing for doing, _ in spans}
+            for (doing, chunk), found in spans.items():
+                # Thin as it may be, communication is to be seen.
+                edge = "white" if layout.single and doing <= BACKWARDS else "none"
+                colour = _lighter(_LOOKS[doing][1], chunk / timeline.times.virtual_stages)
+                one.broken_barh(found, (place - 0.43, 0.86), facecolor=colour, edgecolor=edge, lw=0.4)
             if layout.single:
                 _number(one, row, place, window, _WIDTH * 0.92 * columns / sum(layout.columns))
         _scale(one, window, len(layout.rows), len(windows))
@@ -107,35 +112,45 @@ def _draw(timeline: StepTimeline, layout: Layout, title: str, figure: Figure) ->
             one.plot(
                 [side], [0], marker=[(-1, -2), (1, 2)], ms=7, color="#444444", transform=one.transAxes, clip_on=False
             )
-    words = [f"{title} · {heading(timeline)}" if title else heading(timeline), " · ".join(figures(timeline))]
-    figure.suptitle(words[0], x=0.01, ha="left", fontsize=11, fontweight="bold")
-    axes[0].set_title(words[1], loc="left", fontsize=8.5, color="#444444")
+    above = f"{title} · {heading(timeline)}" if title else heading(timeline)
+    figure.suptitle(above, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    axes[0].set_title("\n".join(joined(figures(timeline), _CHARACTERS)), loc="left", fontsize=8.5, color="#444444")
     patches = [Patch(color=colour, label=name) for doing, (name, colour) in _LOOKS.items() if doing in seen]
     patches.append(Patch(color=_WAITING, label="waiting"))
     figure.legend(handles=patches, loc="outside lower left", ncols=6, fontsize=8, frameon=False)
     notes = remarks(timeline, layout, "the cut")
+    if layout.single and timeline.times.virtual_stages > 1:
+        notes.append("later chunks of a stage are lighter")
     if notes:
         figure.supxlabel("; ".join(notes), x=0.99, ha="right", fontsize=7.5, color="#666666")
 
 
-def _passes(row: Row, window: tuple[float, float]) -> dict[int, list[tuple[float, float]]]:
-    """Start and length of what a row does in a window, by what it is."""
-    spans: dict[int, list[tuple[float, float]]] = {}
+def _lighter(colour: str, share: float) -> tuple[float, ...]:
+    """A colour nearer to white, by a share of as far as its text stays readable."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(part + (1.0 - part) * 0.45 * share for part in to_rgb(colour))
+
+
+def _passes(row: Row, window: tuple[float, float]) -> dict[tuple[int, int], list[tuple[float, float]]]:
+    """Start and length of what a row does in a window, by what it is and its chunk."""
+    spans: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for index in np.flatnonzero((row.end_s > window[0]) & (row.start_s < window[1])):
         start, end = max(row.start_s[index], window[0]), min(row.end_s[index], window[1])
-        spans.setdefault(int(row.doing[index]), []).append((float(start), float(end - start)))
+        key = int(row.doing[index]), max(int(row.chunk[index]), 0)
+        spans.setdefault(key, []).append((float(start), float(end - start)))
     return spans
 
 
-def _filled(row: Row, window: tuple[float, float], columns: int) -> dict[int, list[tuple[float, float]]]:
-    """Likewise of what fills most of each cell, neighbours joined."""
+def _filled(row: Row, window: tuple[float, float], columns: int) -> dict[tuple[int, int], list[tuple[float, float]]]:
+    """Likewise of what fills most of each cell, neighbours joined, of whatever chunk."""
     doing, _ = cells(row, window, columns, single=False)
     firsts = np.flatnonzero(np.append(True, doing[1:] != doing[:-1]))
     width = (window[1] - window[0]) / columns
-    spans: dict[int, list[tuple[float, float]]] = {}
+    spans: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for first, end in zip(firsts, np.append(firsts[1:], columns), strict=True):
         if doing[first] in _LOOKS:
-            spans.setdefault(int(doing[first]), []).append((window[0] + first * width, (end - first) * width))
+            spans.setdefault((int(doing[first]), 0), []).append((window[0] + first * width, (end - first) * width))
     return spans
 
 
