@@ -57,7 +57,12 @@ def network_of(key: NetworkKey) -> Network:
     name, sizes, software = key
     given = dict(sizes)
     if name != BY_SIZES:
-        return load_network(name, {f"transformer.{size}": str(value) for size, value in sizes})
+        network = load_network(name)
+        own = network.transformer
+        if own is None:
+            return network
+        others = {f"transformer.{size}": str(value) for size, value in sizes if getattr(own, size) != value}
+        return load_network(name, others) if others else network
     stem = sizes_name(given.get("layers"), given.get("hidden"))
     fields = {**source_of(software).transformer, **given}
     return load_text(json.dumps({"name": stem, "transformer": fields}), stem, stem)
