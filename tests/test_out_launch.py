@@ -20,6 +20,7 @@ from launch_stubs import KNOWN, Call, Stubs, known
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Options, estimate
 from paleo_opt.estimator.reliability import IDEAL
+from paleo_opt.estimator.splits import Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster, single_device_cluster
 from paleo_opt.hardware.load import load_cluster, load_device
@@ -29,6 +30,7 @@ from paleo_opt.report.out.files import TARGETS, launch_files
 from paleo_opt.report.out.launch import Launch, make_launch, slug, variables
 
 TABLE = compile_network(load_network("alexnet_v2"))
+LLAMA, EXPERTS = (compile_network(load_network(name)) for name in ("llama3_8b", "deepseekv3"))
 CHOSEN = ("MICRO_BATCH", "ACCUMULATION", "GLOBAL_BATCH", "PRECISION", "OPTIMIZER", "STEPS")
 
 
@@ -68,7 +70,23 @@ LAUNCHES = {
     "gaudi": make("ethernet-100g", 8, device="gaudi2"),
     "two dies": make("slingshot-200", 8, device="mi250x"),
     "fp8": make("p5.48xlarge", 8, precision="fp8"),
-}
+    "blocks": make(
+        "p5.48xlarge", 64, table=LLAMA, micro_batch=1, accumulation=16, precision="fp8",
+        blocks=Split(tensor=4, sequence_parallel=True, pipeline=4, virtual_stages=2, sharding="zero1",
+                     recompute="full", assignment="even", placement="tensor-pipeline-data"),
+    ),
+    "experts": make(
+        "p5.48xlarge", 64, table=EXPERTS, micro_batch=2, accumulation=4,
+        blocks=Split(tensor=2, sequence_parallel=True, expert=8, context=2, context_method="all_to_all",
+                     sharding="fsdp", recompute="selective"),
+    ),
+    "balanced": make(
+        "p5.48xlarge", 30, table=LLAMA, micro_batch=1, accumulation=16, blocks=Split(pipeline=5, context=2)
+    ),
+    "gpipe": make(
+        "p5.48xlarge", 64, table=LLAMA, micro_batch=1, accumulation=16, blocks=Split(pipeline=4, schedule="gpipe")
+    ),
+}  # fmt: skip
 every = pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
 
 
@@ -126,6 +144,9 @@ class TestEveryTarget:
             "trainium": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
             "tpu": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
             "gaudi": ["megatron.args", "skypilot.yaml", "slurm.sbatch"],
+            "blocks": ["deepspeed.json"],
+            "balanced": ["deepspeed.json"],
+            "gpipe": tensor_only,
             "two dies": [*tensor_only, "skypilot.yaml", "slurm.sbatch", "torchrun.sh"],
         }
 
@@ -304,6 +325,10 @@ class TestDeepSpeed:
         assert enabled == {launch.strategy.precision} - {"fp32"}
         assert "optimizer" not in found
 
+    def test_sharded_parameters_are_stage_3(self) -> None:
+        found = json.loads(launch_deepspeed.render(LAUNCHES["experts"]))
+        assert found["zero_optimization"] == {"stage": 3}
+
 
 class TestMegatron:
     @every
@@ -319,7 +344,39 @@ class TestMegatron:
         divided = int(given["--tensor-model-parallel-size"]) * int(given["--pipeline-model-parallel-size"])
         data = strategy.gpus // divided // int(given["--context-parallel-size"])
         assert int(given["--global-batch-size"]) == data * strategy.accumulation * int(given["--micro-batch-size"])
-        assert ("--bf16" in given, "--fp16" in given) == tuple(strategy.precision == name for name in ("bf16", "fp16"))
+        rest = "bf16" if strategy.precision == "fp8" else strategy.precision
+        assert ("--bf16" in given, "--fp16" in given) == tuple(rest == name for name in ("bf16", "fp16"))
+
+    def arguments(self, name: str) -> dict[str, str]:
+        lines = [line for line in launch_megatron.render(LAUNCHES[name]).splitlines() if not line.startswith("#")]
+        return dict(line.partition(" ")[::2] for line in lines)
+
+    def test_the_split_of_blocks(self) -> None:
+        found = self.arguments("blocks")
+        assert found["--tensor-model-parallel-size"] == found["--pipeline-model-parallel-size"] == "4"
+        # 32 blocks by 4 stages of 2 parts.
+        assert found["--num-layers-per-virtual-pipeline-stage"] == "4"
+        assert found["--recompute-granularity"] == "full"
+        assert (found["--recompute-method"], found["--recompute-num-layers"]) == ("uniform", "1")
+        assert found["--fp8-format"] == "hybrid" and "--bf16" in found
+        for name in ("--sequence-parallel", "--use-distributed-optimizer", "--use-tp-pp-dp-mapping"):
+            assert found[name] == ""
+
+    def test_the_split_of_experts(self) -> None:
+        found = self.arguments("experts")
+        assert found["--expert-model-parallel-size"] == "8"
+        assert found["--expert-tensor-parallel-size"] == "1"
+        assert (found["--context-parallel-size"], found["--cp-comm-type"]) == ("2", "a2a")
+        assert found["--data-parallel-sharding-strategy"] == "optim_grads_params"
+        assert found["--recompute-granularity"] == "selective" and "--recompute-method" not in found
+
+    def test_stages_that_are_not_alike_are_laid_out(self) -> None:
+        stages = self.arguments("balanced")["--pipeline-model-parallel-layout"].split("|")
+        assert len(stages) == 5
+        assert stages[0].startswith("E") and stages[-1].endswith("L")
+        assert "".join(stages).count("t") == 32
+        # The projection to a vocabulary of 128,256 takes the place of blocks.
+        assert stages[-1].count("t") < max(stage.count("t") for stage in stages)
 
     def test_optimizers(self) -> None:
         optimizers = {

@@ -86,6 +86,6 @@ def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
         "on": tuple(dict.fromkeys(args.on or ())),
         "options": options.options_of(args),
         "overrides": overrides,
-        **({"splits": splits} if splits else {}),
+        **({"fixed": splits} if splits else {}),
         **{name: getattr(args, name) for name in names},
     }

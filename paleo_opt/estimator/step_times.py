@@ -18,7 +18,7 @@ from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.splits import SHARDINGS, Split
 from paleo_opt.estimator.stage_times import Floats, StageTimes
-from paleo_opt.estimator.strategy import Strategy
+from paleo_opt.estimator.strategy import Strategies, Strategy
 
 #: The communication inside a block, in the order of `MICRO_ROWS`.
 _TALKS = ("tensor", "context", "expert")
@@ -89,26 +89,17 @@ def _of_blocks(
     table: CostTable, strategy: Strategy, split: Split, options: Options, estimates: Estimates
 ) -> StageTimes:
     """Of a transformer under a split of its blocks."""
-    sizes, strategies = table.network.transformer, strategy.as_strategies()
-    assert sizes is not None and strategies.splits is not None and estimates.blocks is not None
-    places = make_places(strategies.clusters, strategies.precisions, options)
+    strategies, gpus = strategy.as_strategies(), np.array([float(strategy.gpus)])
+    assert strategies.splits is not None
+    first = np.zeros(1, dtype=np.int64)
+    times, rows = _micro_batch(table, strategies, options)
+    places = times.places
     assert places.sending is not None
-    identities = identify(strategies.splits)
-    optimizer = options.optimizer or table.network.usual_optimizer
-    times = BlockTimes(sizes, places, identities, strategies.collectives, optimizer, True, table.block_tables)
-    first, gpus = np.zeros(1, dtype=np.int64), np.array([float(strategy.gpus)])
-    value = float(strategy.micro_batch) + np.where(identities.by_gpus, gpus, 0.0) * 2.0**24
-    rows = times.micro_batch(first, value)
     seconds = dict(zip(MICRO_ROWS, rows[:, 0].tolist(), strict=False))
     stages, virtual = split.pipeline, split.virtual_stages
     kept = _gradients(estimates, split, times.gradients(first, gpus)[:, 0], strategy.accumulation)
 
-    blocks = chunk_blocks(
-        times.blocks, stages, virtual, split.assignment,
-        sum(seconds[name] for name in ("forward", "backward", "recompute", *_TALKS)),
-        sum(seconds[name] for name in ("first_forward", "first_backward", "first_tensor")),
-        sum(seconds[name] for name in ("last_forward", "last_backward", "last_tensor")),
-    )  # fmt: skip
+    blocks = _chunks(times, split, rows)
     at_first, at_last = np.zeros(blocks.size), np.zeros(blocks.size)
     at_first[0] = at_last[-1] = 1.0
     forward = {"computation": blocks * seconds["forward"]}
@@ -143,6 +134,36 @@ def _of_blocks(
         forward_parts={name: values for name, values in forward.items() if values.any()},
         backward_parts={name: values for name, values in backward.items() if values.any()},
     )
+
+
+def stage_blocks(table: CostTable, strategy: Strategy, options: Options | None = None) -> list[int]:
+    """Blocks of each chunk of a strategy's pipeline, in the model's order; `chunk_blocks` of its own times."""
+    assert strategy.blocks is not None
+    times, rows = _micro_batch(table, strategy.as_strategies(), options or Options())
+    return [int(count) for count in _chunks(times, strategy.blocks, rows)]
+
+
+def _micro_batch(table: CostTable, strategies: Strategies, options: Options) -> tuple[BlockTimes, Floats]:
+    """What times the only one of ``strategies``, and the rows of its micro-batch (`BlockTimes.micro_batch`)."""
+    sizes, splits = table.network.transformer, strategies.splits
+    assert sizes is not None and splits is not None
+    places = make_places(strategies.clusters, strategies.precisions, options)
+    identities = identify(splits)
+    optimizer = options.optimizer or table.network.usual_optimizer
+    times = BlockTimes(sizes, places, identities, strategies.collectives, optimizer, True, table.block_tables)
+    value = strategies.micro_batch + np.where(identities.by_gpus, strategies.gpus, 0) * 2.0**24
+    return times, times.micro_batch(np.zeros(1, dtype=np.int64), value.astype(float))
+
+
+def _chunks(times: BlockTimes, split: Split, rows: Floats) -> Floats:
+    """`chunk_blocks` of a split, by the rows of its micro-batch."""
+    seconds = dict(zip(MICRO_ROWS, rows[:, 0].tolist(), strict=False))
+    return chunk_blocks(
+        times.blocks, split.pipeline, split.virtual_stages, split.assignment,
+        sum(seconds[name] for name in ("forward", "backward", "recompute", *_TALKS)),
+        sum(seconds[name] for name in ("first_forward", "first_backward", "first_tensor")),
+        sum(seconds[name] for name in ("last_forward", "last_backward", "last_tensor")),
+    )  # fmt: skip
 
 
 def _gradients(estimates: Estimates, split: Split, rows: Floats, micro_batches: int) -> _Gradients:

@@ -149,6 +149,7 @@ def _readme(paths: Sequence[str], left_out: Mapping[str, str], launch: Launch, m
             lines += wrapped(clean(reason), COLUMNS, " " * wide, f"  {name:<{wide - 2}}")
     if any(name.startswith("launch/") for name in names):
         lines += ["", "To launch it", *wrapped(_TO_LAUNCH, COLUMNS, "  ", "  ")]
-        if launch.strategy.split == "model" and "launch/deepspeed.json" in names:
+        divided = launch.strategy.split == "model" or launch.strategy.data < launch.strategy.gpus
+        if divided and "launch/deepspeed.json" in names:
             lines += wrapped(_GROUPS.format(launch.strategy.data), COLUMNS, "  ", "  ")
     return "\n".join(lines) + "\n"

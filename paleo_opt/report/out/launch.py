@@ -21,9 +21,10 @@ from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import checkpoint_interval
+from paleo_opt.estimator.step_times import stage_blocks
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.report.json_output import estimate_json, plain
-from paleo_opt.report.strategy_text import strategy_parts
+from paleo_opt.report.strategy_text import adds_up, strategy_parts
 from paleo_opt.report.terminal import joined, wrapped
 
 #: Of a line of a launch file.
@@ -55,6 +56,8 @@ class Launch:
         divided: Names of the layers that the split divides; empty under ``data``.
         figures: The estimate, under the names of the JSON contract; None where not known.
         checkpoint_s: Time between checkpoints that the expected time counts on [s]; None where nothing fails.
+        sequence_length: Positions of a sample of a transformer, else 0.
+        chunks: Blocks of each chunk of a pipeline's stages, in the model's order; empty without a split of blocks.
         altered: What the estimate changed of the hardware that its cluster's name stands for: ``--device t4``.
     """
 
@@ -66,6 +69,8 @@ class Launch:
     figures: Mapping[str, Any]
     checkpoint_s: float | None = None
     altered: tuple[str, ...] = ()
+    sequence_length: int = 0
+    chunks: tuple[int, ...] = ()
 
     @property
     def platform(self) -> str:
@@ -117,7 +122,7 @@ def make_launch(
 ) -> Launch:
     """The launch of a strategy, from its estimate (of it alone)."""
     divided: tuple[str, ...] = ()
-    if strategy.tensor > 1 and strategy.split != "data":
+    if strategy.tensor > 1 and strategy.split in ("hybrid", "model"):
         layers = [layer for layer in table.network.layers if layer.parameters]
         divided = tuple(layer.name for layer in layers if strategy.split == "model" or layer.split == "model")
     return Launch(
@@ -129,6 +134,8 @@ def make_launch(
         figures=plain(estimate_json(estimates, training=options.training)),
         checkpoint_s=_checkpoint_interval(strategy, estimates, options),
         altered=tuple(altered),
+        sequence_length=0 if table.network.transformer is None else table.network.transformer.sequence_length,
+        chunks=() if strategy.blocks is None else tuple(stage_blocks(table, strategy, options)),
     )
 
 
@@ -193,10 +200,34 @@ def variables(launch: Launch) -> list[tuple[str, str, str]]:
         which = "every layer" if strategy.split == "model" else which
         found.append(("SPLIT", strategy.split, f"divided over TENSOR neighbouring ranks: {which}"))
         found.append(("TENSOR", str(strategy.tensor), "devices that divide such a layer"))
-    if strategy.gpus > 1:
+    found += _split_variables(launch)
+    if adds_up(strategy):
         found.append(("COLLECTIVE", strategy.collective, "that the estimate assumes"))
     if launch.checkpoint_s is not None and launch.checkpoint_s < (launch.running_s or 0.0):
         found.append(("CHECKPOINT_EVERY_S", f"{launch.checkpoint_s:.0f}", "seconds; the expected time counts on it"))
+    return found
+
+
+def _split_variables(launch: Launch) -> list[tuple[str, str, str]]:
+    """As `variables`, of a transformer's split; what is not divided is left out."""
+    split = launch.strategy.blocks
+    if split is None:
+        return []
+    found = [("SEQUENCE_LENGTH", str(launch.sequence_length), "positions of a sample")]
+    counts = {
+        "TENSOR": (split.tensor, "devices that divide heads and features"),
+        "CONTEXT": (split.context, f"devices that divide the positions, by {split.context_method}"),
+        "PIPELINE": (split.pipeline, f"stages, of {split.schedule}"),
+        "VIRTUAL_STAGES": (split.virtual_stages, "parts of each stage, interleaved"),
+        "EXPERT": (split.expert, "devices that the experts are spread over"),
+    }
+    found += [(name, str(count), meaning) for name, (count, meaning) in counts.items() if count > 1]
+    if split.tensor > 1:
+        found.append(("SEQUENCE_PARALLEL", str(int(split.sequence_parallel)), "whether they divide positions too"))
+    found.append(("SHARDING", split.sharding, "what data-parallel devices divide"))
+    found.append(("RECOMPUTE", split.recompute, "what the backward pass computes again"))
+    if split.model > 1:
+        found.append(("PLACEMENT", split.placement, "which devices are side by side, innermost first"))
     return found
 
 
@@ -210,6 +241,6 @@ def exports(launch: Launch, indent: str = "") -> list[str]:
 def nccl_lines(launch: Launch) -> list[str]:
     """A way to make NCCL use the collective that the estimate assumes, commented out: NCCL chooses well by itself."""
     algorithm = {"ring_all_reduce": "Ring", "double_binary_tree": "Tree"}.get(launch.strategy.collective)
-    if algorithm is None or launch.platform != "cuda" or launch.strategy.gpus == 1:
+    if algorithm is None or launch.platform != "cuda" or not adds_up(launch.strategy):
         return []
     return [f"# export NCCL_ALGO={algorithm}  # only to compare with the estimate: NCCL chooses by itself"]

@@ -18,6 +18,11 @@ def left_out(launch: Launch) -> str:
         return launch.obstacle
     if strategy.precision not in _PRECISIONS:
         return f"DeepSpeed's configuration does not say {strategy.precision}"
+    split = strategy.blocks
+    if split is not None and split.pipeline > 1:
+        return "DeepSpeed's pipelines are made by the training script, not by its configuration"
+    if split is not None and split.context > 1 and split.context_method == "ring":
+        return "DeepSpeed divides positions by all_to_all, not round a ring"
     if launch.divided and strategy.split == "hybrid":
         return "DeepSpeed would average the gradients of the divided layers over all devices"
     return ""
@@ -36,6 +41,6 @@ def render(launch: Launch) -> str:
         "gradient_accumulation_steps": strategy.accumulation,
         "bf16": {"enabled": strategy.precision == "bf16"},
         "fp16": {"enabled": strategy.precision == "fp16"},
-        "zero_optimization": {"stage": int(sharding.removeprefix("zero"))},
+        "zero_optimization": {"stage": 3 if sharding == "fsdp" else int(sharding.removeprefix("zero"))},
     }
     return json.dumps(found, indent=2) + "\n"
