@@ -1,7 +1,7 @@
 """Refit the shipped software platforms to measured tables, and say how far each is from its rows.
 
-Run `python benchmarks/platforms.py FOLDER [PLATFORM…]`, where FOLDER holds ``cnn_single_device.csv``,
-``cnn_scaling.csv`` and ``mlperf.csv`` in the product's schema. Each group of platforms is fitted to all rows whose
+Run `python benchmarks/platforms.py FOLDER [PLATFORM…]`, where FOLDER holds measured tables in the product's schema:
+those of `TABLES` that are there are read. Each group of platforms is fitted to all rows whose
 software names one of them, starting from the priors of `paleo_opt.hardware.platform` (not from the shipped values), and
 shown beside what its file has. ``--hold-out N`` fits without every N-th row and gives the error on those.
 
@@ -24,11 +24,17 @@ from paleo_opt.hardware.load import load_device
 from paleo_opt.hardware.platform import ATTAINABLE, CONSTANTS
 from paleo_opt.hardware.platform_load import load_platform, platform_for
 from paleo_opt.validation.measured_table import MeasuredRow, read_measured_table
-from paleo_opt.validation.predict import predict
+from paleo_opt.validation.predict import prepare
+from paleo_opt.validation.residuals import is_time
 
-TABLES = ("cnn_single_device.csv", "cnn_scaling.csv", "mlperf.csv")
+TABLES = (
+    "cnn_single_device.csv", "cnn_scaling.csv", "mlperf.csv", "vtrain_single_node.csv", "vtrain_multi_node.csv",
+    "papers.csv", "dgxc_scaling.csv", "megatron_bridge.csv", "mosaic_fsdp.csv", "torchtitan.csv",
+)  # fmt: skip
 _KERNELS = ("convolutions", "filter_gradients", "memory", "launch")
 _SENDING = ("communication", "overlap", "contention", "server")
+_BLOCKS = ("products", "memory", "launch", "dispatch", "step_overhead", "communication")
+_SHARDED = (*_BLOCKS, "attention", "overlap", "gather_overlap")
 #: Platforms fitted together, the constants of each, and the devices whose shares are fitted with them.
 GROUPS: tuple[tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]], ...] = (
     ({"cudnn-r1-torch": _KERNELS}, {}),
@@ -48,19 +54,33 @@ GROUPS: tuple[tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]], ...
         {"k80": ("vector", "memory")},
     ),
     ({"ngc-mxnet": (*_KERNELS, "step_overhead")}, {}),
+    ({"megatron-lm-2021": _BLOCKS}, {}),
+    ({"megatron-core": (*_BLOCKS, "attention", "overlap", "tensor_overlap", "pipeline_overlap", "expert_overlap")}, {}),
+    ({"llm-foundry": _SHARDED}, {}),
+    ({"torchtitan": _SHARDED}, {}),
 )
-_RATES = ("samples_per_s", "speedup")
+#: Of a constant that may be nothing, which has no logarithm.
+_LEAST = 1e-9
+#: What a platform that is like another one is called after it: its constants are the other's.
+_VARIANTS = ("-host", "-default", "-compile", "-async")
 
 
 def rows_of(folder: Path, platforms: set[str]) -> list[MeasuredRow]:
-    """The rows of convolutional networks whose software is one of ``platforms``, or like one of them."""
+    """The rows whose software is one of ``platforms``, or like one of them."""
     found = []
     for name in TABLES:
-        for row in read_measured_table(folder / name):
-            platform = platform_for(row.software) if row.family == "cnn" else None
-            if platform is not None and platform.name.removesuffix("-host") in platforms:
+        for row in read_measured_table(folder / name) if (folder / name).is_file() else ():
+            platform = platform_for(f"{row.family} {row.software}")
+            if platform is not None and base_of(platform.name) in platforms:
                 found.append(row)
     return found
+
+
+def base_of(name: str) -> str:
+    """The platform that one is like."""
+    for variant in _VARIANTS:
+        name = name.removesuffix(variant)
+    return name
 
 
 def refit(folder: Path, platforms: dict[str, tuple[str, ...]], devices: dict[str, tuple[str, ...]], every: int) -> None:
@@ -69,25 +89,32 @@ def refit(folder: Path, platforms: dict[str, tuple[str, ...]], devices: dict[str
     for name, constants in platforms.items():
         for each in constants:
             meaning, now = CONSTANTS[each], load_platform(name).constant(each)
-            meant.append((f"platform.{each}@{name}", now, Parameter(each, meaning.prior, meaning.low, meaning.high)))
+            if not now.deviation or not now.value:  # taken as exact
+                continue
+            meant.append(
+                (f"platform.{each}@{name}", now, Parameter(each, meaning.prior, max(meaning.low, _LEAST), meaning.high))
+            )
     for name, parts in devices.items():
         for each in parts:
             meaning, now = ATTAINABLE[each], load_device(name).attained(each)
             meant.append((f"{each}@{name}", now, Parameter(each, meaning.prior, meaning.low, meaning.high)))
     rows = rows_of(folder, set(platforms))
-    refused = {refusal.row.id for refusal in predict(rows, Options(), intervals=False)[1]}
+    _, left = prepare(rows).predict(Options(), intervals=False, features=False)
+    refused = {refusal.row.id for refusal in left}
     rows = [row for row in rows if row.id not in refused]
     kept = [row for index, row in enumerate(rows) if every == 0 or index % every]
     held = [row for index, row in enumerate(rows) if every and not index % every]
+
+    prepared = {id(of): prepare(of) for of in (rows, kept, held)}
 
     def errors(of: list[MeasuredRow], values: NDArray[np.float64]) -> NDArray[np.float64]:
         shifts = {}
         for (name, now, _), value in zip(meant, values, strict=True):
             shift = math.log(value / now.value) / now.deviation
             shifts[name] = shift
-            shifts[f"{name}-host"] = shift
-        predictions, _ = predict(of, Options(shifts=shifts), intervals=False)
-        signs = [1.0 if prediction.row.quantity in _RATES else -1.0 for prediction in predictions]
+            shifts |= {f"{name}{variant}": shift for variant in _VARIANTS}
+        predictions, _ = prepared[id(of)].predict(Options(shifts=shifts), intervals=False, features=False)
+        signs = [-1.0 if is_time(prediction.row.quantity) else 1.0 for prediction in predictions]
         return np.array(signs) * np.log([prediction.predicted / prediction.row.measured for prediction in predictions])
 
     answer = fit(lambda values: errors(kept, values), [parameter for *_, parameter in meant])

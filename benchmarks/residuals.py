@@ -102,7 +102,11 @@ def shipped_besides(tables: Sequence[Sequence[MeasuredRow]]) -> list[MeasuredRow
         return row.network, row.device, row.software, row.gpus, row.quantity, row.measured
 
     known = {figure(row) for rows in tables for row in rows}
-    return [row for row in read_measured_table(PUBLISHED) if platform_for(row.software) and figure(row) not in known]
+    return [
+        row
+        for row in read_measured_table(PUBLISHED)
+        if platform_for(f"{row.family} {row.software}") and figure(row) not in known
+    ]
 
 
 def residuals_of(paths: Sequence[Path], options: Options) -> Residuals:

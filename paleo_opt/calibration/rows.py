@@ -83,7 +83,7 @@ def usable_steps(
         elif row.quantity in ("memory_bytes", "train_time_s"):
             reason = f"{row.quantity} says nothing of these constants"
         elif row.software:
-            named = platform_for(row.software)
+            named = platform_for(f"{row.family} {row.software}")
             if named is not None and named.name != platform.name:
                 reason = f"its software is that of platform {named.name!r}, not {platform.name!r}"
         if reason:
