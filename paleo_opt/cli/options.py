@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paleo_opt.cli.splitting import MOST_TENSOR as MOST_TENSOR
 from paleo_opt.cli.splitting import add_splits, check_positions, in_blocks, splits_of
 from paleo_opt.cli.values import amount, one_of, quantity, setting, share, whole
 
@@ -35,7 +36,6 @@ COLLECTIVES = (
 
 MOST_GPUS = 1_000_000
 MOST_SAMPLES = 10_000_000
-MOST_TENSOR = 256
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

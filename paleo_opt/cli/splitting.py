@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt.cli.values import one_of, whole
 
 if TYPE_CHECKING:
+    from paleo_opt.estimator.cost_table import CostTable
+    from paleo_opt.estimator.options import Options
+    from paleo_opt.estimator.splits import Split
     from paleo_opt.estimator.strategy import Strategy
+    from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.network.graph import Network
 
 CONTEXT_METHODS = ("ring", "all_to_all")
@@ -21,6 +25,7 @@ PLACEMENTS = (
     "pipeline-tensor-data", "pipeline-data-tensor",
 )  # fmt: skip
 MOST_STAGES = 1_000
+MOST_TENSOR = 256
 MOST_DEVICES = 1_000_000
 _SEQUENCE = "net.transformer.sequence_length"
 #: What options fix, by name in the parsed options; ``tensor`` is of other networks too.
@@ -30,15 +35,18 @@ NAMES = (
 )  # fmt: skip
 
 
-def add_splits(parser: argparse.ArgumentParser) -> None:
-    """The splits of a transformer, besides ``--tensor``."""
+def add_splits(parser: argparse.ArgumentParser, data: bool = True) -> None:
+    """The splits of a transformer besides ``--tensor``; ``--tensor`` but not ``--data`` where ``data`` is varied."""
     group = parser.add_argument_group(
         "splits of a transformer",
         "GPUs = data · tensor · context · pipeline; what is left out is chosen",
     )
     add = group.add_argument
     devices = whole(MOST_DEVICES)
-    add("--data", type=devices, metavar="N", help="groups of devices that each train on their own samples")
+    if not data:
+        add("--tensor", type=whole(MOST_TENSOR), metavar="N", help="devices that divide heads and features")
+    else:
+        add("--data", type=devices, metavar="N", help="groups of devices that each train on their own samples")
     add("--pipeline", type=whole(MOST_STAGES), metavar="N", help="stages that divide the blocks")
     add("--virtual-stages", type=whole(MOST_STAGES), metavar="N", help="parts of each stage, interleaved")
     add("--schedule", type=one_of(SCHEDULES), metavar="NAME", help="1f1b or gpipe")
@@ -91,7 +99,7 @@ def splits_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
     Raises:
         SpecError: an option that the network or the model has no use for.
     """
-    given = {name: getattr(args, name) for name in NAMES if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in NAMES if getattr(args, name, None) is not None}
     if in_blocks(args, network):
         return given
     given.pop("tensor", None)
@@ -163,3 +171,35 @@ def split_choices(args: argparse.Namespace, network: Network, strategy: Strategy
             rule = "one micro-batch a group: the network has no job"
         made.append(f"global batch {strategy.global_batch:,}: {rule}")
     return made
+
+
+def scaled_split(
+    args: argparse.Namespace, table: CostTable, cluster: Cluster, model: Options
+) -> tuple[Split | None, int | None]:
+    """The split that `scaling` keeps, and its micro-batch: the given ones, completed for the most workers.
+
+    None and the given micro-batch for a network that is not split block by block.
+
+    Raises:
+        SpecError: as `configuration.configure`, or an option that the network or command has no use for.
+    """
+    network = table.network
+    fixed = splits_of(args, network)
+    if not in_blocks(args, network):
+        if args.tensor is not None:
+            _refuse(["tensor"], f"scaling is over replicas of {network.name}; expected a transformer, or estimate")
+        return None, args.micro_batch
+    from paleo_opt.estimator.block_configuration import gpus_of
+    from paleo_opt.estimator.configuration import configure
+
+    found = configure(
+        table,
+        cluster,
+        gpus=max(args.workers, default=gpus_of(cluster, fixed)),
+        micro_batch=args.micro_batch,
+        collective="ring_all_reduce",
+        precision=args.precision,
+        fixed=fixed,
+        options=model,
+    )
+    return found.blocks, found.micro_batch

@@ -2,6 +2,8 @@
 
 Weak scaling keeps the batch of each worker; strong scaling keeps the batch of all, each worker taking ⌈batch / workers⌉
 as PALEO does. The speedup is in throughput over one worker, so under both it is ``workers`` where nothing is lost.
+A transformer whose blocks are split scales by whole groups of the devices that work on the same samples: its speedup is
+over one such group, which counts as its devices.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Estimates, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.prices import NodePrice
+from paleo_opt.estimator.splits import BLOCKS, Split, Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster
 
@@ -50,7 +53,8 @@ class Scaling:
         baseline_fits: Whether one worker would hold the batch that the speedup is relative to.
         price: Of a node, on the terms of the options; None where not known.
         table: The compiled network.
-        estimates: Of every collective by one worker and then by ``workers``. Shape (C, 1 + W).
+        estimates: Of every collective by one worker (or group) and then by ``workers``. Shape (C, 1 + W).
+        blocks: How a transformer's blocks are split; None where layers are replicated.
     """
 
     kind: str
@@ -74,13 +78,15 @@ class Scaling:
     price: NodePrice | None
     table: CostTable
     estimates: Estimates
+    blocks: Split | None = None
 
 
-def default_workers(cluster: Cluster) -> tuple[int, ...]:
-    """1, 2, 4, … up to 128 or the size of the cluster."""
-    most = min(_MOST_BY_DEFAULT, cluster.max_devices or _MOST_BY_DEFAULT)
+def default_workers(cluster: Cluster, group: int = 1) -> tuple[int, ...]:
+    """1, 2, 4, … up to 128 or the size of the cluster; of whole groups at least 16."""
+    largest = max(_MOST_BY_DEFAULT, 16 * group)
+    most = min(largest, cluster.max_devices or largest) // group
     powers = [2**power for power in range(most.bit_length())]
-    return (*powers, most) if powers[-1] != most else tuple(powers)
+    return tuple(group * count for count in ((*powers, most) if powers and powers[-1] != most else powers))
 
 
 def scaling(
@@ -93,6 +99,7 @@ def scaling(
     global_batch: int | None = None,
     collectives: Sequence[str] = UNAIDED_COLLECTIVES,
     precision: str | None = None,
+    blocks: Split | None = None,
     options: Options | None = None,
 ) -> Scaling:
     """Evaluate every collective at every number of workers.
@@ -107,47 +114,57 @@ def scaling(
         global_batch: Samples of all workers under strong scaling; what one worker can hold, as above.
         collectives: Names.
         precision: The device's best for training.
+        blocks: How a transformer's blocks are split, the same at every number of devices: then ``micro_batch`` is given
+            under both, a group's batch is four micro-batches a stage under weak scaling (one without a pipeline), and
+            the global batch by default the job's largest under strong scaling.
         options: The model's constants.
 
     Raises:
-        SpecError: an unknown kind, a batch of the other kind, or more workers than the cluster has.
+        SpecError: an unknown kind, a batch of the other kind, more workers than the cluster has, or no whole groups.
     """
     options = options or Options()
     if kind not in KINDS:
         raise SpecError(f"scaling {kind!r}{nearest(kind, KINDS)}")
     if kind == "weak" and global_batch is not None:
         raise SpecError("weak scaling keeps the batch of each worker; expected a micro-batch, not a global batch")
-    if kind == "strong" and micro_batch is not None:
+    if kind == "strong" and micro_batch is not None and blocks is None:
         raise SpecError("strong scaling keeps the batch of all workers; expected a global batch, not a micro-batch")
-    chosen = tuple(sorted(set(workers or default_workers(cluster))))
+    group = 1 if blocks is None else blocks.model
+    chosen = tuple(sorted(set(workers or default_workers(cluster, group))))
+    _check_groups(chosen, group, cluster)
     collectives = tuple(dict.fromkeys(collectives))
     precision = precision or cluster.device.training_precision
     most = Strategy(cluster, chosen[-1], 1, precision=precision)  # refuses more devices than there are
     alone = Strategy(cluster, 1, 1, precision=precision)
-    if kind == "weak":
+    gpus = np.array((group, *chosen))
+    accumulation = np.ones(1, dtype=np.int64)
+    if blocks is not None:
+        each, accumulation = _group_batch(table, gpus // group, blocks, kind, micro_batch, global_batch)
+        total = gpus // group * each * accumulation
+    elif kind == "weak":
         each = micro_batch or largest_micro_batch(table, most, options)
         total = np.array((1, *chosen)) * each
     else:
         total = np.full(len(chosen) + 1, global_batch or largest_micro_batch(table, alone, options))
 
-    # The first column is one worker, which the others are compared with.
-    gpus = np.array((1, *chosen))
+    # The first column is one worker, or group of them, which the others are compared with.
     strategies = Strategies(
         clusters=(cluster,),
         precisions=(precision,),
-        split="data",
+        split="data" if blocks is None else BLOCKS,
         tensor=1,
         collectives=collectives,
         gpus=gpus,
-        micro_batch=-(-total // gpus),
-        accumulation=np.ones(1, dtype=np.int64),
+        micro_batch=-(-total // gpus) if blocks is None else np.full(gpus.shape, each),
+        accumulation=accumulation,
         collective=np.arange(len(collectives))[:, None],
+        splits=None if blocks is None else Splits.of([blocks]),
     )
     estimates = estimate(table, strategies, options)
     shape = strategies.shape
     step = np.broadcast_to(estimates.step_time_s, shape)
     throughput = total / step
-    speedup = throughput / throughput[:, :1]
+    speedup = group * throughput / throughput[:, :1]
     time, cost = np.full(shape, np.nan), np.full(shape, np.nan)
     if estimates.samples is not None and options.training:
         # Under strong scaling the last worker's batch may be short; the steps follow from the batch itself.
@@ -155,7 +172,7 @@ def scaling(
         steps = np.broadcast_to(padded, gpus.shape)[:1] if kind == "strong" else padded
         time = np.broadcast_to(estimates.time_to_target_s * (steps / padded), shape)
         cost = np.broadcast_to(estimates.cost_usd * (steps / padded), shape)
-    local = estimates.forward_time_s + estimates.backward_time_s + estimates.update_time_s
+    local = estimates.forward_time_s + estimates.backward_time_s + estimates.update_time_s + estimates.bubble_time_s
     fits = np.broadcast_to(estimates.fits, gpus.shape)
     return Scaling(
         kind=kind,
@@ -179,4 +196,30 @@ def scaling(
         price=options.node_price(cluster),
         table=table,
         estimates=estimates,
+        blocks=blocks,
     )
+
+
+def _check_groups(workers: Sequence[int], group: int, cluster: Cluster) -> None:
+    """Refuse numbers of devices that are no whole groups. Raises `SpecError`."""
+    odd = next((count for count in workers if count % group), None)
+    if odd is not None:
+        below, above = odd // group * group, -(-odd // group) * group
+        near = f"{below:,} and {above:,}" if below else f"{above:,}"
+        raise SpecError(f"{odd:,} workers are no whole groups of {group:,} that work on the same samples; near: {near}")
+    if not workers:
+        raise SpecError(f"{cluster.name} has {cluster.max_devices:,} GPUs, fewer than the {group:,} of the split")
+
+
+def _group_batch(
+    table: CostTable, groups: Integers, blocks: Split, kind: str, micro_batch: int | None, global_batch: int | None
+) -> tuple[int, Integers]:
+    """Samples of a micro-batch, and micro-batches a step for each number of groups."""
+    each, job = micro_batch or 1, table.network.job
+    stages = blocks.pipeline
+    passes = np.full(groups.shape, 4 * stages if stages > 1 else 1)
+    if kind == "strong":
+        whole = global_batch or (job.max_global_batch if job is not None else int(groups[-1]) * each * int(passes[0]))
+        passes = -(-whole // (groups * each))
+    rounds = stages if blocks.virtual_stages > 1 else 1
+    return each, -(-passes // rounds) * rounds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from paleo_opt.network.graph import Network
 from paleo_opt.report import terminal
 from paleo_opt.report.curve import speedup_curve
 from paleo_opt.report.intervals import Span, range_text, spans
-from paleo_opt.report.strategy_text import plural
+from paleo_opt.report.strategy_text import blocks_text, plural
 from paleo_opt.report.terminal import Column, bold, dim, percent, table
 from paleo_opt.report.units import samples_word
 
@@ -86,6 +86,7 @@ class ScalingAnswer:
             "device": found.cluster.device.name,
             "precision": found.precision,
             "scaling": found.kind,
+            "split": None if found.blocks is None else asdict(found.blocks),
             "collectives": points,
         }
 
@@ -169,6 +170,9 @@ def _figures(answer: ScalingAnswer, name: str, room: int) -> list[str]:
 
 
 def _batch_text(found: Scaling) -> str:
+    if found.blocks is not None and found.kind == "weak":
+        group = int(found.global_batch[0] // (found.workers[0] // found.blocks.model))
+        return f"{plural(group, 'sample')} a group of {found.blocks.model:,}"
     if found.kind == "weak":
         return f"{plural(int(found.micro_batch[0]), 'sample')} a worker"
     return f"a global batch of {found.global_batch[0]:,}"
@@ -179,7 +183,10 @@ def _notes(answer: ScalingAnswer) -> list[str]:
     if not found.fits.all():
         notes.append(f"* does not fit the {quantities.format_memory(found.cluster.device.memory)} of a device")
     if not found.baseline_fits:
-        notes.append("the speedup is over one worker whose memory would not hold the batch")
+        what = "worker" if found.blocks is None else "group"
+        notes.append(f"the speedup is over one {what} whose memory would not hold the batch")
+    if found.blocks is not None:
+        notes.append(f"the speedup is over one group of {found.blocks.model:,}, which counts as so many workers")
     if job is None:
         notes.append("the network's file has no job, so there is no time or money to target")
     elif (found.global_batch > job.max_global_batch).any():
@@ -202,6 +209,7 @@ def render(answer: ScalingAnswer, room: int | None = None) -> str:
         f"{answer.network.name} · {found.kind} scaling",
         _batch_text(found),
         found.cluster.name,
+        *([] if found.blocks is None else blocks_text(found.blocks).split(" · ")),
         found.precision,
     ]
     head = terminal.joined(parts, room)

@@ -42,12 +42,13 @@ def split_text(strategy: Strategy) -> str:
     return f"data {strategy.data:,}"
 
 
-def blocks_text(split: Split, data: int) -> str:
+def blocks_text(split: Split, data: int | None = None) -> str:
     """``data 8 × tensor 8 × pipeline 8 (interleaved × 6) · zero1 · selective recompute``.
 
     What has one part is left out, and what is as usual: sequence parallelism beside tensor parallelism, 1F1B.
+    Data parallelism may be left open.
     """
-    parts = [f"data {data:,}"]
+    parts = ["data" if data is None else f"data {data:,}"]
     if split.tensor > 1:
         parts.append(f"tensor {split.tensor:,}" + ("" if split.sequence_parallel else " (whole sequences)"))
     if split.context > 1:
@@ -62,7 +63,7 @@ def blocks_text(split: Split, data: int) -> str:
         words.append(split.sharding)
     if split.recompute != "none":
         words.append(f"{split.recompute} recompute")
-    if split.placement != PLACEMENTS[0] and sum(count > 1 for count in (data, split.tensor, split.pipeline)) > 1:
+    if split.placement != PLACEMENTS[0] and sum(count > 1 for count in (data or 2, split.tensor, split.pipeline)) > 1:
         words.append(f"{split.placement} from the inside")
     return " · ".join(words)
 
