@@ -196,8 +196,9 @@ def _notes(answer: Validation) -> list[str]:
     notes = []
     counts = {name: count for name, count in assumed(answer).items() if count}
     if counts:
-        words = {"cluster": "a cluster that stands for the system", "platform": "the device's default platform"}
-        said = ", ".join(f"{words.get(name, f'the {name}')} ({plural(count, 'row')})" for name, count in counts.items())
+        words = {name: f"the {name.replace('_', ' ')}" for name in counts}
+        words |= {"cluster": "a cluster that stands for the system", "platform": "the device's default platform"}
+        said = ", ".join(f"{words[name]} ({plural(count, 'row')})" for name, count in counts.items())
         notes.append(f"assumed where the row does not say it: {said}")
     regret, rank = answer.regret, answer.rank_correlation
     if rank is not None:
