@@ -29,6 +29,7 @@ from paleo_opt.estimator.block_times import (
     BlockTimes,
     SplitIdentities,
     apart_by_gpus,
+    effective_sharding,
     identify,
 )
 from paleo_opt.estimator.kernel_table import Floats
@@ -42,6 +43,9 @@ from paleo_opt.network.transformer_sizes import TransformerSizes
 _ROW = {name: index for index, name in enumerate(MICRO_ROWS)}
 _LEVELS = len(MICRO_ROWS)
 _SELECTIVE, _FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
+#: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
+#: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
+_LOSS_BYTES = 10.0
 #: What the seconds of a step are made of (`StepParts.seconds`); they add up to it.
 PARTS = (
     "computation", "recompute", "tensor", "context", "expert", "pipeline", "bubble", "gradients", "parameters", "update",
@@ -326,7 +330,7 @@ def _gradients(
     forward: Floats, backward: Floats,
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Exposed seconds of gradients and of gathered parameters, and all that is sent for both."""
-    sharding = np.minimum(splits.sharding, ZERO3)[layout]
+    sharding = effective_sharding(splits)[layout]
     replicated = sharding < ZERO1
     once = np.where(sharding < ZERO2, 1.0, m)  # gradients that are divided are added up in every micro-batch
     # Replicated gradients are all-reduced, those of a divided optimizer scattered.
@@ -370,7 +374,7 @@ def _memory(
     whole, whole_expert = (per_stage * dense + ends)[layout], (per_stage * expert)[layout]
     copies = gpus / (splits.tensor * splits.pipeline)[layout]
     expert_copies = np.maximum(copies * (splits.tensor / splits.expert)[layout], 1.0)
-    sharding = np.minimum(splits.sharding, ZERO3)[layout]
+    sharding = effective_sharding(splits)[layout]
 
     def shared(least: int) -> Floats:
         divided = sharding >= least
@@ -390,9 +394,10 @@ def _memory(
 
     recompute = splits.recompute
     kept, scores, attention = (times.amounts(name) for name in ("kept", "kept_scores", "kept_attention"))
+    cheap = attention + times.amounts("kept_cheap")
     boundary, largest = times.amounts("boundary"), times.amounts("largest_kept")
     scored = kept + scores
-    each_fused = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - attention, kept))
+    each_fused = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - cheap, kept))
     each_scored = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - attention, scored))
     again_fused = np.where(recompute == _FULL, largest - scores, 0.0)
     again_scored = np.where(recompute == _FULL, largest, np.where(recompute == _SELECTIVE, scores, 0.0))
@@ -412,8 +417,7 @@ def _memory(
     inside = held * ahead + first_kept * ahead
     end = held * behind + last_kept
     alone = p == 1
-    # The last stage has the projection's outputs and their gradients, in 32 bits.
-    work_end = logits * 4.0
+    work_end = logits * _LOSS_BYTES
     at_end = alone | (end * weight + work_end > inside * weight)
     activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
     workspace = again * weight + np.where(at_end, work_end, 0.0)

@@ -23,7 +23,10 @@ _BY_OUTPUTS = frozenset(
     ("query_key_value", "query", "key_value", "gate_up", "up", "shared_gate_up", "shared_up", "logits")
 )
 _BY_INPUTS = frozenset(("output", "down", "shared_down"))
-_RESIDUAL = frozenset(("LayerNormalization", "RMSNormalization", "Dropout", "Elementwise"))
+#: What has a share of the positions under sequence parallelism; the embedding's sum is scattered to them.
+_RESIDUAL = frozenset(
+    ("LayerNormalization", "RMSNormalization", "Dropout", "Elementwise", "Embedding", "PositionEmbedding")
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class _Divider:
         if layer.experts is not None:
             return self._experts(layer)
         rows = context
-        if self.split.sequence_parallel and (layer.type in _RESIDUAL or layer.type == "PositionEmbedding"):
+        if self.split.sequence_parallel and layer.type in _RESIDUAL:
             rows = context * tensor
         inputs = tuple(_positions(shape, rows) for shape in layer.input_shapes)
         output = _positions(layer.output_shape, rows)

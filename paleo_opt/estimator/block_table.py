@@ -18,8 +18,10 @@ from paleo_opt.estimator.splits import Split
 from paleo_opt.network.graph import Layer
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
-#: Groups of layers whose times are needed apart: attention's own kernels and the rest of the average block; the ends.
-GROUPS = ("core", "rest", "first", "last")
+#: Groups of layers whose times are needed apart: of the average block attention's own kernels, what is cheap to
+#: compute again (normalizations and activations) and the rest; the ends.
+GROUPS = ("core", "cheap", "rest", "first", "last")
+_CHEAP = frozenset(("LayerNormalization", "RMSNormalization", "Activation", "GatedActivation"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +30,11 @@ class BlockTable:
 
     Attributes:
         kernels: Of all distinct layers.
-        weights: How often each row of ``kernels`` is in each of `GROUPS`. Shape (4, rows).
+        weights: How often each row of ``kernels`` is in each of `GROUPS`. Shape (5, rows).
         kept: Elements kept for the backward pass with nothing computed again.
         kept_scores: Of them, scores and their masks, which fused attention never keeps.
         kept_attention: Besides the scores, what computing attention again spares: its output.
+        kept_cheap: What computing the normalizations and activations again spares.
         largest_kept: As ``kept``, of the largest kind of block, scores included.
         boundary: Elements that enter a block on one device: what is kept under full recomputation.
         first_kept: Of the layers before the blocks.
@@ -56,6 +59,7 @@ class BlockTable:
     kept: float
     kept_scores: float
     kept_attention: float
+    kept_cheap: float
     largest_kept: float
     boundary: float
     first_kept: float
@@ -85,7 +89,7 @@ def compile_blocks(sizes: TransformerSizes, split: Split) -> BlockTable:
     for kind in share.kinds:
         for layer in kind.layers:
             layers.append((len(layers), layer))
-            groups.append(GROUPS.index("core" if layer.attention is not None else "rest"))
+            groups.append(GROUPS.index(_group(layer)))
             counts.append(kind.count / total)
     for name, end in (("first", share.first), ("last", share.last)):
         for layer in end:
@@ -128,6 +132,7 @@ def _amounts(sizes: TransformerSizes, split: Split, share: Share, total: int) ->
         "kept": average(kept),
         "kept_scores": average(scores),
         "kept_attention": average(outputs),
+        "kept_cheap": average({kind.name: _kept_cheap(kind.layers) for kind in share.kinds}),
         "largest_kept": max(kept[name] + scores[name] for name in kept),
         "boundary": -(-length // rows) * float(sizes.hidden),
         "first_kept": _kept(first),
@@ -152,6 +157,23 @@ def _amounts(sizes: TransformerSizes, split: Split, share: Share, total: int) ->
 def _tensors(share: Share, total: int) -> Floats:
     in_blocks = sum(kind.count * sum(map(parameter_tensors, kind.layers)) for kind in share.kinds) / total
     return np.array([in_blocks, sum(map(parameter_tensors, share.first)), sum(map(parameter_tensors, share.last))])
+
+
+def _group(layer: Layer) -> str:
+    if layer.attention is not None:
+        return "core"
+    return "cheap" if layer.type in _CHEAP else "rest"
+
+
+def _kept_cheap(layers: Iterable[Layer]) -> float:
+    """Outputs of normalizations and activations, those between an expert's products included."""
+    total = 0.0
+    for layer in layers:
+        if layer.type in _CHEAP:
+            total += kept_elements(layer)
+        elif layer.experts is not None:
+            total += float(layer.output_shape[0] * layer.experts.top_k * layer.experts.ffn)
+    return total
 
 
 def _p(layer: Layer) -> int:

@@ -58,6 +58,17 @@ class SplitIdentities:
     by_gpus: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
+def effective_sharding(splits: Splits) -> Integers:
+    """What is divided, by index into `SHARDINGS`: ``fsdp`` is ``zero3``, and ``zero1`` in a pipeline.
+
+    Parameters gathered for each micro-batch of a pipeline would be sent most of the time; frameworks keep them gathered
+    for the whole step, and gradients whole to its end (PyTorch FSDP2: ``reshard_after_forward=False``).
+    """
+    sharding = np.minimum(splits.sharding, ZERO3)
+    found: Integers = np.where((sharding == ZERO3) & (splits.pipeline > 1), ZERO1, sharding)
+    return found
+
+
 def identify(splits: Splits) -> SplitIdentities:
     """Which of ``splits`` are alike."""
     ordinary = splits.placement == 0
@@ -65,7 +76,7 @@ def identify(splits: Splits) -> SplitIdentities:
     share = [splits.tensor, splits.sequence_parallel, splits.context, splits.context_method, splits.expert]
     table, table_of = _distinct(share)
     micro, micro_of = _distinct([*share, splits.recompute, splits.placement, inside])
-    sharding = np.minimum(splits.sharding, ZERO3)
+    sharding = effective_sharding(splits)
     gradient, gradient_of = _distinct([*share, splits.pipeline, sharding, splits.placement])
     outer = np.array([name.startswith("data") or name == "pipeline-data-tensor" for name in PLACEMENTS])
     return SplitIdentities(
@@ -166,7 +177,8 @@ class BlockTimes:
         times = kernel_times(table.kernels, attained.at(place), batch, "gemm", np.inf)
         forward = table.weights @ times.time[0]
         backward = table.weights @ (times.time[1] + times.time[2])
-        core, rest, first, last = range(len(GROUPS))
+        core, cheap, rest, first, last = range(len(GROUPS))
+        block = slice(core, first)
         apart = _apart(split, gpus)
         weight = places.weight_bytes[place]
         passes = 1.0 if not self.training else (3.0 if recompute == FULL else 2.0)
@@ -201,11 +213,12 @@ class BlockTimes:
             [table.weights @ times.kernels[0], table.weights @ (times.kernels[1] + times.kernels[2])]
         )
         waiting = (tensor[0] + context[0] + expert[0]) / passes
-        whole = np.maximum(forward[core] + forward[rest], hosts[0, core] + hosts[0, rest] - waiting)
-        back = np.maximum(backward[core] + backward[rest], hosts[1, core] + hosts[1, rest] - waiting)
+        whole = np.maximum(forward[block].sum(axis=0), hosts[0, block].sum(axis=0) - waiting)
+        back = np.maximum(backward[block].sum(axis=0), hosts[1, block].sum(axis=0) - waiting)
         again = np.zeros(batch.size)
         if recompute == SELECTIVE:
-            again = forward[core]
+            # Where attention keeps no scores, what else is cheap for its size.
+            again = forward[core] + np.where(sending.fused_attention[place], forward[cheap], 0.0)
         elif recompute == FULL:
             again = whole
         trained = float(self.training)
@@ -294,7 +307,7 @@ class BlockTimes:
         if table.tied and split.pipeline > 1:
             pair = self._routes(place, 2.0, apart["pipeline"] * (split.pipeline - 1))
             tied = communication_time(AUTO, pair, table.tied * gradient)
-        sharding = min(int(splits.sharding[index]), ZERO3)
+        sharding = int(effective_sharding(splits)[index])
         divided = sharding >= ZERO1
         parameters_each: Floats = dense / copies + expert / expert_copies if divided else gpus * 0.0 + dense + expert
         tensors = float(table.tensors @ np.array([blocks, 1.0, 1.0 if split.pipeline == 1 else 0.0]))

@@ -29,7 +29,8 @@ Integers = NDArray[np.int64]
 #: What data-parallel devices divide: nothing; the optimizer's state; gradients too; parameters too, gathered layer by
 #: layer (``zero3`` and ``fsdp`` keep the same and are two names of it).
 SHARDINGS = ("zero0", "zero1", "zero2", "zero3", "fsdp")
-#: What the backward pass computes again: nothing; attention's scores; the whole block from its input.
+#: What the backward pass computes again: nothing; what is cheap for its size (the scores of attention; where one kernel
+#: keeps none, attention, normalizations and activations); the whole block from its input.
 RECOMPUTES = ("none", "selective", "full")
 #: All micro-batches forward before any backward, or as soon as can be (interleaved where there are virtual stages).
 SCHEDULES = ("1f1b", "gpipe")
