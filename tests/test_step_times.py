@@ -40,6 +40,7 @@ def step_s(table: CostTable, strategy: Strategy, options: Options | None = None)
     {"pipeline": 8}, {"pipeline": 8, "schedule": "gpipe"}, {"pipeline": 8, "virtual_stages": 6},
     {"pipeline": 4, "sharding": "zero1", "recompute": "full"}, {"pipeline": 2, "context": 2},
     {"pipeline": 16, "assignment": "even", "recompute": "selective"},
+    {"pipeline": 4, "sharding": "fsdp"},
     {"pipeline": 8, "sequence_parallel": False, "placement": "pipeline-tensor-data"},
 ])  # fmt: skip
 def test_pass_by_pass_a_pipeline_takes_what_its_estimate_says(gpt: CostTable, split: dict[str, Any]) -> None:

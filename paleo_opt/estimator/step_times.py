@@ -12,11 +12,20 @@ import numpy as np
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.block_estimate import send_time
-from paleo_opt.estimator.block_times import GRADIENT_ROWS, MICRO_ROWS, ZERO1, ZERO2, ZERO3, BlockTimes, identify
+from paleo_opt.estimator.block_times import (
+    GRADIENT_ROWS,
+    MICRO_ROWS,
+    ZERO1,
+    ZERO2,
+    ZERO3,
+    BlockTimes,
+    effective_sharding,
+    identify,
+)
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.places import make_places
-from paleo_opt.estimator.splits import SHARDINGS, Split
+from paleo_opt.estimator.splits import Split
 from paleo_opt.estimator.stage_times import Floats, StageTimes
 from paleo_opt.estimator.strategy import Strategies, Strategy
 
@@ -97,7 +106,8 @@ def _of_blocks(
     assert places.sending is not None
     seconds = dict(zip(MICRO_ROWS, rows[:, 0].tolist(), strict=False))
     stages, virtual = split.pipeline, split.virtual_stages
-    kept = _gradients(estimates, split, times.gradients(first, gpus)[:, 0], strategy.accumulation)
+    sharding = int(effective_sharding(strategies.splits)[0])
+    kept = _gradients(estimates, sharding, times.gradients(first, gpus)[:, 0], strategy.accumulation)
 
     blocks = _chunks(times, split, rows)
     at_first, at_last = np.zeros(blocks.size), np.zeros(blocks.size)
@@ -166,13 +176,12 @@ def _chunks(times: BlockTimes, split: Split, rows: Floats) -> Floats:
     )  # fmt: skip
 
 
-def _gradients(estimates: Estimates, split: Split, rows: Floats, micro_batches: int) -> _Gradients:
+def _gradients(estimates: Estimates, sharding: int, rows: Floats, micro_batches: int) -> _Gradients:
     """When parameters are gathered and gradients added up, by what data-parallel devices divide."""
     assert estimates.blocks is not None
     parts = estimates.blocks.parts
     exposed, gathered = (float(np.ravel(parts[name])[0]) for name in ("gradients", "parameters"))
     reduced, named = float(rows[0]), dict(zip(GRADIENT_ROWS, rows[1:].tolist(), strict=True))
-    sharding = min(SHARDINGS.index(split.sharding), ZERO3)
     sent = reduced if sharding < ZERO1 else named["scatter"]
     whole = sharding >= ZERO3
     per_pass = gathered / (2 * micro_batches) if whole else 0.0
