@@ -213,8 +213,11 @@ class TestAssumptions:
             tensor=8, pipeline=8, data=8, micro_batch=8, global_batch=64, virtual_stages=None, sharding="fsdp",
             recompute="full", software="torchtitan 4D", sequence_length=8192,
         )  # fmt: skip
-        for strategy in resolved(row).alternatives:
-            assert (strategy.micro_batch, strategy.accumulation) == (1, 8)
+        found = resolved(row).strategy
+        assert (found.micro_batch, found.accumulation) == (1, 8)
+        # 1F1B is torchtitan's default; a schedule that interleaves has two parts a device.
+        assert split_of(row).virtual_stages == 1
+        assert split_of(replace(row, software="torchtitan 3D Interleaved 1F1B")).virtual_stages == 2
 
     def test_assumptions_are_known(self) -> None:
         row = replace(
