@@ -12,7 +12,7 @@ from paleo_opt.quantities import format_count, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.front_chart import front_chart, legend, letters
 from paleo_opt.report.pareto_command import pareto_command
-from paleo_opt.report.strategy_text import plural, short_split, strategy_parts
+from paleo_opt.report.strategy_text import differences, plural, short_split, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.search.budgets import budget_text
 from paleo_opt.search.front import Front
@@ -187,14 +187,7 @@ def best_then(answer: Tradeoff, shift: Shift) -> str:
     then = best.strategy
     if then.cluster.name != now.cluster.name:
         return f"{plural(then.gpus, 'GPU')}, {then.cluster.name}"
-    differing = [
-        (then.gpus != now.gpus, plural(then.gpus, "GPU")),
-        ((then.split, then.tensor, then.blocks) != (now.split, now.tensor, now.blocks), short_split(then)),
-        (then.micro_batch != now.micro_batch, f"micro-batch {format_count(then.micro_batch)}"),
-        (then.accumulation != now.accumulation, f"passes {format_count(then.accumulation)}"),
-        (then.collective != now.collective and then.gpus > 1, then.collective),
-    ]
-    return ", ".join(text for differs, text in differing if differs) or "the same"
+    return ", ".join(differences(then, now)) or "the same"
 
 
 def _shift_table(answer: Tradeoff, room: int) -> list[str]:

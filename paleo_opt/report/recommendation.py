@@ -13,7 +13,7 @@ from paleo_opt.report.intervals import span_of, with_range
 from paleo_opt.report.json_output import estimate_json
 from paleo_opt.report.recommendation_json import infeasible_json, recommendation_json
 from paleo_opt.report.step_parts import step_parts
-from paleo_opt.report.strategy_text import adds_up, plural, short_split, strategy_parts
+from paleo_opt.report.strategy_text import adds_up, differences, plural, short_split, strategy_parts
 from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.report.units import amount_text
 from paleo_opt.search.budgets import LIMITED, budget_text
@@ -133,6 +133,8 @@ def _limits(answer: Recommendation) -> list[str]:
     budget = answer.problem.budgets.gpus
     if budget is not None and strategy.gpus < budget and answer.problem.goal == "time" and answer.certificate.optimal:
         sentences.append(f"of the {budget:,} GPUs that the budget allows, {strategy.gpus:,} are fastest")
+    if not adds_up(strategy):
+        return sentences
     as_good = [name for name, slower in answer.collectives.items() if slower < _AS_GOOD]
     others = {name: slower for name, slower in answer.collectives.items() if slower >= _AS_GOOD}
     if as_good:
@@ -240,8 +242,9 @@ def _step(answer: Recommendation, step: Step) -> str:
         beyond = f"{plural(nodes, 'node')} more" if nodes else "no node more"
         return f"over budget: {strategy.gpus:,} GPUs ({beyond}) would {_saving(answer, step)}"
     if step.limit == "memory_bytes":
+        other = ", ".join(differences(strategy, recommended)) or f"micro-batch {strategy.micro_batch:,}"
         return (
-            f"does not fit: micro-batch {strategy.micro_batch:,} needs {format_memory(step.needed)} "
+            f"does not fit: {other} needs {format_memory(step.needed)} "
             f"({format_memory(step.needed - step.allowed)} too many), and would {_saving(answer, step)}"
         )
     if step.limit == "global_batch":

@@ -80,6 +80,25 @@ def short_split(strategy: Strategy) -> str:
     return " ".join([f"d{strategy.data}", *parts])
 
 
+def differences(then: Strategy, now: Strategy) -> list[str]:
+    """What differs between two strategies on one cluster, as of ``then``: ``16 GPUs``, ``d2 t8``, ``micro-batch 4``."""
+    found = [
+        (then.gpus != now.gpus, plural(then.gpus, "GPU")),
+        (short_split(then) != short_split(now), short_split(then)),
+        (then.micro_batch != now.micro_batch, f"micro-batch {format_count(then.micro_batch)}"),
+        (then.accumulation != now.accumulation, f"passes {format_count(then.accumulation)}"),
+        (then.collective != now.collective and adds_up(then), then.collective),
+    ]
+    if then.blocks is not None and now.blocks is not None:
+        others, ours = then.blocks, now.blocks
+        found[2:2] = [
+            (others.sharding != ours.sharding, others.sharding),
+            (others.recompute != ours.recompute, f"{others.recompute.replace('none', 'no')} recompute"),
+            (others.placement != ours.placement, others.placement),
+        ]
+    return [text for differs, text in found if differs]
+
+
 def batch_text(strategy: Strategy) -> str:
     """``global batch 2,048 = 4 × 512``, with the passes where a step takes several."""
     text = f"global batch {strategy.global_batch:,}"

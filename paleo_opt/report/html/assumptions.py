@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from paleo_opt.estimator.convergence import NORMAL_95, job_relative_error
+from paleo_opt.estimator.layer_cost import CONVOLUTIONS
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.hardware.cluster import Cluster
@@ -31,8 +32,11 @@ def assumptions(answer: Tradeoff) -> str:
     samples = figures["samples_to_target"]
     error = float(job_relative_error(job, strategy.global_batch))
     within = f", ±{percent(NORMAL_95 * error)} (95%)" if error else ""
+    convolutions = []
+    if any(layer.type in CONVOLUTIONS for layer in problem.network.layers):
+        convolutions = [f"{problem.table.algorithm_under(options.model)} convolutions"]
     entries = [
-        ("model", f"{text(options.model)}, {text(problem.table.algorithm_under(options.model))} convolutions"),
+        ("model", text(", ".join([options.model, *convolutions]))),
         *_platform(options, device),
         ("share of peak attained", f"{percent(share)} in {text(precision)} ({share_origin})"),
         ("share of link bandwidth attained", f"{percent(links)} ({links_origin})"),

@@ -15,8 +15,8 @@ function describe(point) {
   const { name, device, perNode } = data.clusters[cluster];
   const gpus = points.gpus[point], nodes = Math.ceil(gpus / perNode);
   const micro = points.micro[point], passes = points.passes[point];
-  const workers = split === "model" ? gpus / tensor : gpus;
-  const divided = { data: `data ${count(workers)}`, hybrid: `hybrid: data ${count(workers)}, marked layers ÷ ${tensor}`, model: `model ÷ ${tensor}, data ${count(workers)}` }[split];
+  const workers = points.data ? points.data[point] : split === "model" ? gpus / tensor : gpus;
+  const divided = { data: `data ${count(workers)}`, hybrid: `hybrid: data ${count(workers)}, marked layers ÷ ${tensor}`, model: `model ÷ ${tensor}, data ${count(workers)}` }[split] || data.splits[points.split[point]];
   const spent = points.cost[point] === null ? plural(gpus, "GPU") : money(points.cost[point]);
   return {
     title: `${spent} in ${time(points.time[point])}`,

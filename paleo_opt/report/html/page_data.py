@@ -14,6 +14,7 @@ from paleo_opt.estimator.scaling import default_workers, scaling
 from paleo_opt.estimator.strategy import Integers, Strategies
 from paleo_opt.report.front_chart import letters
 from paleo_opt.report.pareto import marks
+from paleo_opt.report.strategy_text import split_text
 from paleo_opt.search.budgets import select
 from paleo_opt.search.front import Front
 from paleo_opt.search.sweep import Rows
@@ -53,25 +54,27 @@ _NONE = np.zeros(0, dtype=np.int64)
 def _figures(front: Front, points: Rows) -> tuple[Floats, Floats]:
     """The step time [s] and the bytes of a device of every point; the points of one layout are estimated at once."""
     steps, memory = np.zeros(points.gpus.size), np.zeros(points.gpus.size)
-    layouts = [(block.split, block.tensor, block.collectives) for block in front.blocks]
-    numbers = {layout: number for number, layout in enumerate(dict.fromkeys(layouts))}
-    of_point = np.array([numbers[layout] for layout in layouts])[points.block]
-    for (split, tensor, collectives), number in numbers.items():
-        rows = np.flatnonzero(of_point == number)
+    first = {block.alike: block for block in reversed(front.blocks)}
+    numbers = {alike: number for number, alike in enumerate(first)}
+    of_point = np.array([numbers[block.alike] for block in front.blocks])[points.block]
+    for alike, number in numbers.items():
+        some, rows = first[alike], np.flatnonzero(of_point == number)
         if not rows.size:
             continue
         blocks, place = np.unique(points.block[rows], return_inverse=True)
         strategies = Strategies(
             clusters=tuple(front.blocks[int(block)].cluster for block in blocks),
             precisions=tuple(front.blocks[int(block)].precision for block in blocks),
-            split=split,
-            tensor=tensor,
-            collectives=collectives,
+            split=some.split,
+            tensor=some.tensor,
+            collectives=some.collectives,
             gpus=points.gpus[rows],
             micro_batch=points.micro_batch[rows],
             accumulation=points.accumulation[rows],
             collective=points.collective[rows],
             place=place.reshape(-1),
+            splits=None if some.layouts is None else some.layouts.splits,
+            layout=points.layout[rows],
         )
         found = estimate(front.problem.table, strategies, front.problem.options)
         steps[rows], memory[rows] = found.step_time_s, found.memory_bytes
@@ -105,8 +108,9 @@ def _clusters(front: Front) -> tuple[list[dict[str, Any]], dict[str, int]]:
 def _scaling(answer: Tradeoff) -> dict[str, Any]:
     """How the recommended strategy's batch scales over the workers of its cluster, by collective."""
     problem, strategy = answer.problem, answer.recommendation.recommended.strategy
-    most = max(strategy.gpus, *default_workers(strategy.cluster))
-    workers = [2**power for power in range(most.bit_length())]
+    group = 1 if strategy.blocks is None else strategy.blocks.model
+    most = max(strategy.gpus, *default_workers(strategy.cluster, group)) // group
+    workers = [group * 2**power for power in range(most.bit_length())]
     found = scaling(
         problem.table,
         strategy.cluster,
@@ -114,6 +118,7 @@ def _scaling(answer: Tradeoff) -> dict[str, Any]:
         micro_batch=strategy.micro_batch,
         collectives=problem.space.collective,
         precision=strategy.precision,
+        blocks=strategy.blocks,
         options=problem.options,
     )
     return {
@@ -122,6 +127,17 @@ def _scaling(answer: Tradeoff) -> dict[str, Any]:
         "speedup": {name: rounded(row) for name, row in zip(found.collectives, found.speedup, strict=True)},
         "collective": strategy.collective,
     }
+
+
+def _split_texts(front: Front, points: Rows) -> tuple[list[str], dict[str, list[int]]]:
+    """The splits of a transformer's points in words, each once, and for each point which and its groups; else empty."""
+    if not front.blocks or front.blocks[0].layouts is None:
+        return [], {}
+    found = [points.strategy(front.blocks, row) for row in range(points.gpus.size)]
+    texts = [split_text(strategy) for strategy in found]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    columns = {"split": [numbers[text] for text in texts], "data": [strategy.data for strategy in found]}
+    return list(numbers), columns
 
 
 def _by_gpus(answer: Tradeoff) -> dict[str, Any]:
@@ -153,6 +169,7 @@ def page_data(answer: Tradeoff, most: int = MOST_POINTS) -> dict[str, Any]:
     collectives = list(dict.fromkeys(name for block in front.blocks for name in block.collectives))
     names = [[collectives.index(name) for name in block.collectives] for block in front.blocks]
     recommended = answer.recommended
+    splits, split_columns = _split_texts(front, points)
     return {
         "against": "cost" if front.against == "cost_usd" else "gpus",
         "withEnergy": front.with_energy,
@@ -162,7 +179,9 @@ def page_data(answer: Tradeoff, most: int = MOST_POINTS) -> dict[str, Any]:
         "blocks": [
             [number.get(block.cluster.name, -1), block.precision, block.split, block.tensor] for block in front.blocks
         ],
+        "splits": splits,
         "points": {
+            **split_columns,
             "block": points.block.tolist(),
             "gpus": points.gpus.tolist(),
             "micro": points.micro_batch.tolist(),
