@@ -7,11 +7,12 @@ accumulation) whose global batch is allowed, counted out so that no invalid one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paleo_opt.estimator.strategy import Integers, Strategy
 from paleo_opt.hardware.cluster import Cluster
@@ -39,6 +40,10 @@ class Plans(NamedTuple):
     def at(self, some: slice | Integers) -> Plans:
         """Some of them."""
         return Plans(*(column[some] for column in self))
+
+
+#: Which plans to keep. Shape (plans,).
+Keep = Callable[[Plans], NDArray[np.bool_]]
 
 
 def joined(parts: Sequence[Plans]) -> Plans:
@@ -136,8 +141,14 @@ class Block:
         """Strategies in the block."""
         return int(self.plan_counts().sum()) * len(self.collectives)
 
-    def plans(self) -> Iterator[Plans]:
-        """The plans in order of their rows, some rows at a time."""
+    @property
+    def row_sizes(self) -> Integers:
+        """Plans of each row, counted without making them. Shape (rows,)."""
+        found: Integers = self.plan_counts().sum(axis=1)
+        return found
+
+    def plans(self, keep: Keep | None = None) -> Iterator[Plans]:
+        """The plans in order of their rows, some rows at a time; ``keep`` is of transformers' splits."""
         counts = self.plan_counts()
         for first, last in runs(counts.sum(axis=1), _PLANS_AT_ONCE):
             row, micro_batch, accumulation = self._plans_of(first, last, counts[first:last])

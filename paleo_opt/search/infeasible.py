@@ -111,16 +111,24 @@ def _choice(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, row: in
 def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, strategies: int) -> tuple[Choice, str]:
     """The strategy that misses its device's memory least."""
     capacity = np.array([block.cluster.device.memory for block in blocks])[rows.block]
-    row = int((rows.memory_bytes / capacity).argmin())
-    strategy = _smallest(problem, blocks, rows, row)
-    needed, device = float(rows.memory_bytes[row]), strategy.cluster.device
+    missing = rows.memory_bytes / capacity
+    choice, excess = None, np.inf
+    for row in np.argsort(missing, kind="stable").tolist():
+        # The least memory of a transformer's row is known from below.
+        if missing[row] >= excess:
+            break
+        found = Choice(problem, _smallest(problem, blocks, rows, row))
+        if found.memory_bytes / capacity[row] < excess:
+            choice, excess = found, found.memory_bytes / float(capacity[row])
+    assert choice is not None, "there are strategies"
+    strategy, needed, device = choice.strategy, choice.memory_bytes, choice.strategy.cluster.device
     message = (
         f"nothing fits: of {strategies:,} strategies the nearest needs {quantities.format_memory(needed)} a device "
         f"(micro-batch {strategy.micro_batch:,}, {describe(strategy)}), "
         f"{quantities.format_memory(needed - device.memory)} more than the {quantities.format_memory(device.memory)} "
         f"of {device.name}"
     )
-    return Choice(problem, strategy), message
+    return choice, message
 
 
 def _smallest(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, row: int) -> Strategy:

@@ -85,21 +85,21 @@ def _solve(
     """The fronts of all rows of some blocks that share their split, tensor and collectives."""
     together = Together.of(table, blocks, indices, options)
     gpus, every = together.gpus, np.arange(together.collectives)[:, None]
-    counts = np.zeros((3, gpus.size), dtype=np.int64)
+    fitting, within = (np.zeros(gpus.size, dtype=np.int64) for _ in range(2))
+    left = int(together.sizes.sum())
     parts: list[_Found] = []
-    for plans in together.tiles():
+    for plans in together.tiles(np.full(gpus.size, np.inf)):
         row = plans.row
         estimates, shape = together.estimate(plans, every), (every.size, row.size)
         figures = (estimates.time_to_target_s, estimates.cost_usd, estimates.energy_kwh, estimates.memory_bytes)
         time, cost, energy, memory = (np.broadcast_to(values, shape) for values in figures)
         fits = np.broadcast_to(estimates.fits, shape)
         feasible = fits & _within(time, cost, energy, limits)
-        for count, counted in zip(
-            counts, (np.full(row.size, shape[0]), fits.sum(axis=0), feasible.sum(axis=0)), strict=True
-        ):
-            count += np.bincount(row, weights=counted, minlength=gpus.size).astype(np.int64)
+        for count, counted in ((fitting, fits), (within, feasible)):
+            count += np.bincount(row, weights=counted.sum(axis=0), minlength=gpus.size).astype(np.int64)
         if progress is not None:
-            progress(row.size * shape[0])
+            progress(feasible.size)
+            left -= feasible.size
         plan, collective = np.nonzero(feasible.T)
         if plan.size:
             kept = _promising(row[plan], time[collective, plan], energy[collective, plan])
@@ -107,6 +107,8 @@ def _solve(
             values = [figure[collective, plan] for figure in (time, cost, energy, memory)]
             found = _Found(*plans.at(plan), collective, *values)
             parts.append(found.where(unbeaten(found.row, found.time_s, found.energy_kwh)))
+    if progress is not None and left:
+        progress(left)  # what was left out, as it cannot fit
     if not parts:
         return NO_ROWS
     found = _Found(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
@@ -116,9 +118,9 @@ def _solve(
         block=together.block[row],
         gpus=gpus[row],
         group=together.group[row],
-        strategies=counts[0, row],
-        fitting=counts[1, row],
-        feasible=counts[2, row],
+        strategies=together.sizes[row],
+        fitting=fitting[row],
+        feasible=within[row],
         time_s=found.time_s,
         cost_usd=found.cost_usd,
         energy_kwh=found.energy_kwh,

@@ -57,7 +57,7 @@ class Rows:
         micro_batch: Of that one; 0 where none fits.
         accumulation: Likewise.
         collective: Index into the block's collectives.
-        memory_bytes: Least memory of any strategy of the row.
+        memory_bytes: Least memory of any strategy of the row; of a transformer perhaps a little less.
     """
 
     block: Integers
@@ -133,9 +133,10 @@ def solve(
     best, memory = np.full(rows, np.inf), np.full(rows, np.inf)
     best_plan = np.zeros((3, rows), dtype=np.int64)
     best_collective = np.zeros(rows, dtype=np.int64)
-    counts, fitting, feasible = (np.zeros(rows, dtype=np.int64) for _ in range(3))
+    fitting, feasible = (np.zeros(rows, dtype=np.int64) for _ in range(2))
     every = np.arange(collectives)[:, None]
-    for plans in together.tiles():
+    left = int(together.sizes.sum())
+    for plans in together.tiles(memory):
         row = plans.row
         estimates = together.estimate(plans, every)
         fits = estimates.fits
@@ -145,7 +146,6 @@ def solve(
         # Plans are sorted by row: each row of the tile is one run of them.
         starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
         present, runs = row[starts], np.diff(np.concatenate((starts, [row.size])))
-        counts[present] += runs * collectives
         fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives
         fitting[present] += fit_counts
         if by_energy or limited:
@@ -172,6 +172,9 @@ def solve(
             best_collective[where] = score[:, first].argmin(axis=0)
         if progress is not None:
             progress(row.size * collectives)
+            left -= row.size * collectives
+    if progress is not None and left:
+        progress(left)  # what was left out, as it cannot fit
 
     time, cost, energy_kwh = np.full(rows, np.inf), np.full(rows, np.inf), np.full(rows, np.inf)
     found = np.flatnonzero(np.isfinite(best))
@@ -183,7 +186,7 @@ def solve(
         block=together.block,
         gpus=gpus,
         group=together.group,
-        strategies=counts,
+        strategies=together.sizes,
         fitting=fitting,
         feasible=feasible,
         time_s=time,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paleo_opt.estimator.cost_table import CostTable
+from paleo_opt.estimator.block_fits import block_memory_bytes
+from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Estimates, Memos, estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.strategy import Integers, Strategies
-from paleo_opt.search.blocks import Block, Plans, joined
+from paleo_opt.search.blocks import Block, Keep, Plans, joined
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
@@ -77,11 +80,19 @@ class Together:
         """Of splits, of each row. Shape (rows,)."""
         return np.concatenate([block.groups for block in self.blocks])
 
+    @cached_property
+    def sizes(self) -> Integers:
+        """Strategies of each row. Shape (rows,)."""
+        return np.concatenate([block.row_sizes for block in self.blocks]) * self.collectives
+
     def estimate(self, plans: Plans, collective: Integers) -> Estimates:
         """What some plans cost; ``collective`` broadcasts with them."""
+        return estimate(self.table, self._strategies(plans, collective), self.options, self.memos)
+
+    def _strategies(self, plans: Plans, collective: Integers) -> Strategies:
         model = self.blocks[0]
         layouts = model.layouts
-        strategies = Strategies(
+        return Strategies(
             clusters=tuple(block.cluster for block in self.blocks),
             precisions=tuple(block.precision for block in self.blocks),
             split=model.split,
@@ -95,15 +106,24 @@ class Together:
             splits=None if layouts is None else layouts.splits,
             layout=_NO_LAYOUT if layouts is None else plans.layout,
         )
-        return estimate(self.table, strategies, self.options, self.memos)
 
-    def tiles(self) -> Iterator[Plans]:
-        """All plans in order of their rows, which are of all blocks; a tile with its collectives is at most `TILE`."""
+    def least_memory(self, plans: Plans) -> Floats:
+        """Bytes per device of some plans of a transformer, without their times. Shape (plans,)."""
+        return block_memory_bytes(self.table, self._strategies(plans, _NO_LAYOUT), self.options, self.memos)
+
+    def tiles(self, least: Floats | None = None) -> Iterator[Plans]:
+        """All plans in order of their rows, which are of all blocks; a tile with its collectives is at most `TILE`.
+
+        Args:
+            least: Leaves out rows and splits of a transformer that even the smallest micro-batch does not fit, and
+                takes note of the least memory of each row that was looked at [bytes]. Shape (rows,).
+        """
         width = max(1, TILE // self.collectives)
         held: list[Plans] = []
         count = 0
-        for block, first in zip(self.blocks, self.first_row.tolist(), strict=True):
-            for plans in block.plans():
+        for number, (block, first) in enumerate(zip(self.blocks, self.first_row.tolist(), strict=True)):
+            keep = None if least is None or block.layouts is None else self._fitting(number, first, least)
+            for plans in block.plans(keep):
                 held.append(plans._replace(row=plans.row + first))
                 count += plans.row.size
                 if count >= width:
@@ -111,6 +131,22 @@ class Together:
                     held, count = [], 0
         if held:
             yield from _cut(joined(held), width)
+
+    def _fitting(self, number: int, first: int, least: Floats) -> Keep:
+        """Which rows and splits of a block may have a plan that fits."""
+        capacity = self.memos.places.capacity[number]
+
+        def keep(pairs: Plans) -> NDArray[np.bool_]:
+            if not pairs.row.size:
+                return np.zeros(0, dtype=bool)
+            row = pairs.row + first
+            memory = self.least_memory(pairs._replace(row=row))
+            starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
+            least[row[starts]] = np.minimum(least[row[starts]], np.minimum.reduceat(memory, starts))
+            found: NDArray[np.bool_] = memory <= capacity
+            return found
+
+        return keep
 
 
 def _cut(plans: Plans, width: int) -> Iterator[Plans]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.estimator.strategy import Integers, Strategy
-from paleo_opt.search.blocks import Block, Plans, runs
+from paleo_opt.search.blocks import Block, Keep, Plans, runs
 from paleo_opt.search.layouts import GROUPED, Layouts
 
 #: Plans made at once: whole rows, to about this many.
@@ -27,12 +27,14 @@ class _Batches:
         starts: Where each row's and V's pairs start. Shape (rows, V).
         micro_batch: Of all pairs, by row, then V, then micro-batch. Shape (pairs,).
         accumulation: Likewise.
+        fewest: The smallest accumulation of each row and V; 0 where there is none. Shape (rows, V).
     """
 
     counts: Integers
     starts: Integers
     micro_batch: Integers
     accumulation: Integers
+    fewest: Integers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,11 +107,13 @@ class TransformerBlock(Block):
         valid &= self._small_enough[:, None, :, None]
         row, variant, micro, batch = np.nonzero(valid)
         counts = valid.sum(axis=(2, 3))
+        fewest = np.where(valid, accumulation, np.iinfo(np.int64).max).min(axis=(2, 3))
         return _Batches(
             counts=counts,
             starts=(np.cumsum(counts) - counts.reshape(-1)).reshape(counts.shape),
             micro_batch=self.micro_batch[micro],
             accumulation=np.broadcast_to(accumulation, valid.shape)[row, variant, micro, batch],
+            fewest=np.where(counts > 0, fewest, 0),
         )
 
     @property
@@ -129,8 +133,8 @@ class TransformerBlock(Block):
         return found
 
     @cached_property
-    def _row_sizes(self) -> Integers:
-        """Plans of each row. Shape (rows,)."""
+    def row_sizes(self) -> Integers:
+        """Plans of each row, counted without making them. Shape (rows,)."""
         layouts = self.layouts
         # Splits of each group by whether they have virtual stages; all, and those that are told apart alone.
         some = np.stack([np.ones_like(layouts.alone), layouts.alone])[:, None] & (
@@ -143,22 +147,33 @@ class TransformerBlock(Block):
 
     def size(self) -> int:
         """Strategies in the block."""
-        return int(self._row_sizes.sum()) * len(self.collectives)
+        return int(self.row_sizes.sum()) * len(self.collectives)
 
-    def plans(self) -> Iterator[Plans]:
-        """The plans in order of their rows, some rows at a time: by split, then micro-batch, then accumulation."""
+    def plans(self, keep: Keep | None = None) -> Iterator[Plans]:
+        """The plans in order of their rows, some rows at a time: by split, then micro-batch, then accumulation.
+
+        ``keep`` is asked of each row and split with its smallest micro-batch and its smallest accumulation, which need
+        least memory, whether to make the plans of that row and split.
+        """
         layouts, batches = self.layouts, self._batches
         lengths = np.diff(layouts.starts)[self.group]
-        for first, last in runs(self._row_sizes, _PLANS_AT_ONCE):
+        for first, last in runs(self.row_sizes, _PLANS_AT_ONCE):
             row = np.repeat(np.arange(first, last), lengths[first:last])
             ends = np.cumsum(lengths[first:last])
             layout = np.arange(row.size) + np.repeat(layouts.starts[self.group[first:last]] - ends, lengths[first:last])
             layout += lengths[row]
-            kept = np.flatnonzero(~self._alone[row] | layouts.alone[layout])
-            row, layout = row[kept], layout[kept]
             variant = layouts.interleaved[layout]
             counts = batches.counts[row, variant]
-            pair = np.repeat(batches.starts[row, variant] - (np.cumsum(counts) - counts), counts)
+            kept = np.flatnonzero((counts > 0) & (~self._alone[row] | layouts.alone[layout]))
+            row, layout, variant, counts = row[kept], layout[kept], variant[kept], counts[kept]
+            start = batches.starts[row, variant]
+            if keep is not None:
+                pairs = Plans(row, layout, batches.micro_batch[start], batches.fewest[row, variant])
+                kept = np.flatnonzero(keep(pairs))
+                row, layout, start, counts = row[kept], layout[kept], start[kept], counts[kept]
+            if not row.size:
+                continue
+            pair = np.repeat(start - (np.cumsum(counts) - counts), counts)
             pair += np.arange(pair.size)
             yield Plans(
                 row=np.repeat(row, counts),
