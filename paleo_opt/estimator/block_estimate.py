@@ -128,6 +128,7 @@ def block_step(
     training: bool,
     reserve: float,
     tables: dict[Split, BlockTable],
+    known: dict[tuple[Any, ...], Floats],
     memos: BlockMemos | None = None,
 ) -> BlockStep:
     """A step of each of some strategies.
@@ -140,6 +141,7 @@ def block_step(
         training: False for the forward pass only.
         reserve: Bytes that the platform keeps.
         tables: Compiled shares, added to.
+        known: Times of single strategies on the same places, added to.
         memos: Kept for tiles of one sweep.
     """
     splits, sending = strategies.splits, places.sending
@@ -147,7 +149,7 @@ def block_step(
     if memos is None or memos.splits is not splits:
         memos = make_block_memos(splits)
     identities = memos.identities
-    times = BlockTimes(sizes, places, identities, strategies.collectives, optimizer, training, tables)
+    times = BlockTimes(sizes, places, identities, strategies.collectives, optimizer, training, tables, known)
     count = len(strategies.clusters)
     place, layout, gpus, micro = np.broadcast_arrays(
         strategies.place, strategies.layout, strategies.gpus, strategies.micro_batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from paleo_opt.estimator.connections import Routes, make_routes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.places import Places
 from paleo_opt.estimator.roofline import kernel_times, update_times
-from paleo_opt.estimator.splits import CONTEXT_METHODS, PLACEMENTS, RECOMPUTES, SHARDINGS, Integers, Split, Splits
+from paleo_opt.estimator.splits import CONTEXT_METHODS, FIELDS, PLACEMENTS, RECOMPUTES, SHARDINGS, Integers, Split, Splits
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
 SELECTIVE, FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
@@ -85,6 +86,8 @@ def identify(splits: Splits) -> SplitIdentities:
 
 
 def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
+    if columns[0].size == 1:
+        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     key = np.zeros(columns[0].size, dtype=np.int64)
     for column in columns:
         values, code = np.unique(column, return_inverse=True)
@@ -105,6 +108,7 @@ class BlockTimes:
         optimizer: A key of `roofline.UPDATE_BYTES`.
         training: False for the forward pass only.
         tables: Compiled shares, by the split that they are of; kept by the caller.
+        known: What was computed for single strategies on the same places; kept by the caller.
     """
 
     sizes: TransformerSizes
@@ -114,6 +118,7 @@ class BlockTimes:
     optimizer: str
     training: bool
     tables: dict[Split, BlockTable] = field(default_factory=dict)
+    known: dict[tuple[Any, ...], Floats] = field(default_factory=dict)
 
     def table(self, index: int) -> BlockTable:
         """The compiled share of split ``index``."""
@@ -136,9 +141,13 @@ class BlockTimes:
 
     def amounts(self, name: str) -> Floats:
         """A field of the compiled share of every split. Shape (S,)."""
-        of_table = np.array([getattr(self.table(int(index)), name) for index in self.identities.table_of])
+        of_table = np.array([getattr(table, name) for table in self._tables])
         found: Floats = of_table[self.identities.table]
         return found
+
+    @cached_property
+    def _tables(self) -> list[BlockTable]:
+        return [self.table(int(index)) for index in self.identities.table_of]
 
     # -- one micro-batch ---------------------------------------------------------------------------------------
 
@@ -152,6 +161,8 @@ class BlockTimes:
     def _by_split(
         self, which: Integers, place: Integers, of: Integers, function: Callable[..., Floats], *values: Floats
     ) -> Floats:
+        if which.size <= _FEW:
+            return np.stack([self._one(int(of[index]), function, i, place, values) for i, index in enumerate(which)], 1)
         parts: list[tuple[Integers, Floats]] = []
         for index in np.unique(which).tolist():
             chosen = np.flatnonzero(which == index)
@@ -160,6 +171,19 @@ class BlockTimes:
         for chosen, rows in parts:
             found[:, chosen] = rows
         return found
+
+    def _one(
+        self, index: int, function: Callable[..., Floats], at: int, place: Integers, values: tuple[Floats, ...]
+    ) -> Floats:
+        """Of one element, looked up where it was computed before."""
+        splits = self.identities.splits
+        split = tuple(int(getattr(splits, name)[index]) for name in FIELDS)
+        ran = (function.__name__, self.collectives, self.optimizer, self.training)
+        key = (ran, split, int(place[at]), *(float(value[at]) for value in values))
+        if key not in self.known:
+            one = slice(at, at + 1)
+            self.known[key] = function(index, place[one], *(value[one] for value in values))[:, 0]
+        return self.known[key]
 
     def _routes(self, place: Integers, devices: Floats | float, apart: Floats | float) -> Routes:
         sending = self.places.sending
@@ -330,6 +354,8 @@ class BlockTimes:
         return np.array([*reduced, scatter, gather, block_gather, tied, update])
 
 
+#: Up to so many values are looked up one by one.
+_FEW = 8
 #: Multiplies GPUs in the number that a micro-batch's times are kept by, where they depend on both.
 _GPUS = 2.0**24
 _MOST_DEVICES = 1e7

@@ -204,6 +204,14 @@ class CostTable:
     memos: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     block_tables: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def known_times(self, places: object) -> dict[Any, Any]:
+        """What was computed for single strategies on ``places`` (`block_times.BlockTimes.known`)."""
+        key = ("known times", id(places))
+        if key not in self.memos:
+            self.memos[key] = (places, {})
+        found: dict[Any, Any] = self.memos[key][1]
+        return found
+
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The layouts this network can have: ``data``, ``model``, and ``hybrid`` where its file marks layers for it."""

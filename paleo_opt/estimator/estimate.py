@@ -375,6 +375,7 @@ def _estimate_blocks(table: CostTable, strategies: Strategies, options: Options,
         training=options.training,
         reserve=options.memory_reserve,
         tables=table.block_tables,
+        known=table.known_times(places),
         memos=memos.of_splits(splits) if memos else None,
     )
     job, network = table.network.job, table.network
