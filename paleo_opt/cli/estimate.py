@@ -91,6 +91,10 @@ def run(args: argparse.Namespace) -> int:
     estimates = estimate(table, strategy, model)
     layers = layer_breakdown(table, strategy, model)
     made = _choices(args, network, strategy, model, bool(estimates.fits.all()))
+    if strategy.blocks is not None and not estimates.fits.all():
+        from paleo_opt.report.strategy_text import nearest_text
+
+        made.insert(0, nearest_text(table, strategy, model))
     made += options.borrowed_price(args, cluster)
     answer = EstimateAnswer(table, strategy, estimates, layers, model, made)
     drawing = timeline.timeline_text(args, table, strategy, estimates, model)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from paleo_opt.estimator.cost_table import CostTable
+from paleo_opt.estimator.estimate import estimate
+from paleo_opt.estimator.nearest_fit import nearest_fit
+from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.splits import PLACEMENTS, Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.quantities import format_count
+from paleo_opt.quantities import format_count, format_memory
 
 
 def plural(count: int, word: str) -> str:
@@ -97,6 +103,17 @@ def differences(then: Strategy, now: Strategy) -> list[str]:
             (others.placement != ours.placement, others.placement),
         ]
     return [text for differs, text in found if differs]
+
+
+def nearest_text(table: CostTable, strategy: Strategy, options: Options) -> str:
+    """What one change would make a split transformer fit its devices' memory (`nearest_fit`)."""
+    found = nearest_fit(table, strategy, options)
+    if found is None:
+        return "no one change makes it fit: neither of the split, the batch nor the GPUs"
+    figures = estimate(table, found, options)
+    memory = format_memory(float(figures.memory_bytes.reshape(-1)[0]))
+    rate = float(np.broadcast_to(figures.samples_per_s, (1,))[0])
+    return f"the nearest that fits: {', '.join(differences(found, strategy))}; {memory} a device, {rate:,.3g} samples/s"
 
 
 def batch_text(strategy: Strategy) -> str:
