@@ -190,6 +190,7 @@ class TestAssumptions:
         assert told.assumed == ("sharding",)
         given = predicted(replace(row, sharding="zero3"))
         assert told.predicted == given.predicted
+        assert told.platform.name == "deepspeed-zero3"
 
     def test_what_cannot_have_been_trained_is_refused(self) -> None:
         # 405B on 32 GPUs: NVIDIA's benchmarks stand in for many more by fewer blocks, which their rows do not say.
@@ -331,6 +332,7 @@ class TestSources:
     [
         ("transformer Megatron-DeepSpeed", "megatron-lm-2021"),
         ("transformer Narayanan 2021 Megatron-LM", "megatron-lm-2021"),
+        ("transformer Narayanan 2021 Megatron-LM zero3", "deepspeed-zero3"),
         ("transformer NeMo/Megatron-Bridge 26.04.01", "megatron-core"),
         ("transformer NVIDIA dgxc-benchmarking v25.02 llama3.1", "megatron-core"),
         ("transformer MLPerf v5.1 Nebius", "megatron-core"),

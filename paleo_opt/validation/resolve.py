@@ -22,6 +22,7 @@ from paleo_opt.validation.resolve_transformer import (
     SIZES,
     NetworkKey,
     counted_flops,
+    needed_sharding,
     network_key,
     network_of,
     splitting_of,
@@ -58,7 +59,8 @@ class Resolver:
         cluster, assumed = self._cluster(row)
         if row.gpus == 1 and row.quantity == "speedup":
             raise Refused("speedup of one GPU")
-        platform = self._platform(f"{row.family} {row.software}")
+        sharding = row.sharding or needed_sharding(row, network, cluster)
+        platform = self._platform(f"{row.family} {row.software} {sharding}".rstrip())
         if platform is None:
             platform = platform_of(cluster.device)
             if self.options.model != "paleo":  # it knows no platforms

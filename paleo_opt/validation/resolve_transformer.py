@@ -18,6 +18,7 @@ from paleo_opt.estimator.split_rules import check_split
 from paleo_opt.estimator.splits import RECOMPUTES, Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.hardware.device import HALF_BYTES
 from paleo_opt.hardware.platform import Platform
 from paleo_opt.network.graph import Network
 from paleo_opt.network.load import load_network, load_text
@@ -158,6 +159,12 @@ def splitting_of(
     if not found:
         raise Refused(problem)
     return Splitting(tuple(found), samples, tuple(assumed))
+
+
+def needed_sharding(row: MeasuredRow, network: Network, cluster: Cluster) -> str:
+    """``zero3`` where a row says no sharding and one device cannot hold its share of the parameters; else empty."""
+    share = network.parameters * HALF_BYTES / ((row.tensor or 1) * (row.pipeline or 1))
+    return "zero3" if not row.sharding and network.transformer and share > cluster.device.memory else ""
 
 
 def _factors(row: MeasuredRow) -> str:
