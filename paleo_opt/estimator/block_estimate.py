@@ -186,7 +186,7 @@ def block_step(
     first = (rows[_ROW["first_forward"]] + rows[_ROW["first_backward"]] + rows[_ROW["first_tensor"]])[columns]
     last = (rows[_ROW["last_forward"]] + rows[_ROW["last_backward"]] + rows[_ROW["last_tensor"]])[columns]
     total = blocks * block + first + last
-    slowest = _slowest_stage(splits, layout, p, blocks, block, first, last, total)
+    slowest = _slowest_stage(splits, layout, p, v, blocks, block, first, last, total)
     mean = total / p
     # Waiting for the slowest stage in every micro-batch, and for the first to arrive and the last to leave.
     bubble = m * (slowest - mean) + (total - slowest) / v
@@ -262,30 +262,36 @@ class _LazyColumns(Mapping[str, Floats]):
 
 
 def _slowest_stage(
-    splits: Splits,
-    layout: Integers,
-    p: Floats,
-    blocks: float,
-    block: Floats,
-    first: Floats,
-    last: Floats,
+    splits: Splits, layout: Integers, p: Floats, v: Floats, blocks: float, block: Floats, first: Floats, last: Floats,
     total: Floats,
-) -> Floats:
+) -> Floats:  # fmt: skip
     """Seconds of one micro-batch on the slowest stage.
 
     Balanced: with x the time of the slowest stage in blocks, e and h those of the ends, ⌊x⌋ (p - 2) + ⌊x - e⌋ + ⌊x - h⌋
-    blocks find a place; the least x that places all of them has the fraction of 0, e or h.
+    blocks find a place; the least x that places all of them has the fraction of 0, e or h. Interleaved stages have
+    parts of as many blocks; where that leaves room, the part with an end has fewer.
     """
-    even = blocks / p * block + np.maximum(first, last)
-    e, h = first / block, last / block
-    best = np.full(p.shape, np.inf)
-    for fraction in (np.zeros(()), e - np.floor(e), h - np.floor(h)):
-        lost = np.floor(fraction - e) + np.floor(fraction - h)
-        whole = np.ceil((blocks - lost) / p - 1e-9)
-        best = np.minimum(best, np.maximum(whole + fraction, np.maximum(e, h)))
+    ends = np.maximum(first, last)
+    even = blocks / p * block + ends
     balanced = (splits.assignment == ASSIGNMENTS.index("balanced"))[layout]
-    found = np.where(balanced, np.minimum(best * block, np.where(blocks % p == 0, even, np.inf)), even)
-    return np.where(p == 1, total, found)
+    if balanced.any():
+        e, h = first / block, last / block
+        best = np.full(p.shape, np.inf)
+        for fraction in (0.0, e - np.floor(e), h - np.floor(h)):
+            lost = np.floor(fraction - e) + np.floor(fraction - h)
+            whole = np.ceil((blocks - lost) / p - 1e-9)
+            best = np.minimum(best, np.maximum(whole + fraction, np.maximum(e, h)))
+        found = best * block
+        interleaved = v > 1
+        if interleaved.any():
+            each = np.ceil(blocks / (p * v))
+            room = each * p * v - blocks
+            at_last = np.minimum(np.minimum(np.ceil(h), each), room)
+            at_first = np.minimum(np.minimum(np.ceil(e), each), room - at_last)
+            most = each * v + np.maximum(np.maximum(h - at_last, e - at_first), 0.0)
+            found = np.where(interleaved, most * block, found)
+        even = np.where(balanced, found, even)
+    return np.where(p == 1, total, even)
 
 
 def _sends(

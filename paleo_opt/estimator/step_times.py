@@ -198,7 +198,8 @@ def chunk_blocks(
     """Blocks of each chunk of a pipeline, in the model's order. Shape (stages · virtual_stages,).
 
     Even, each has the same. Balanced, the slowest stage is as fast as it can be, what is before and behind the blocks
-    counted: each block goes to the stage that has least to do.
+    counted: each block goes to the stage that has least to do. Interleaved chunks have the same number, but where that
+    is more than there are blocks, those at the ends have fewer.
 
     Args:
         blocks: Of the network.
@@ -212,6 +213,17 @@ def chunk_blocks(
     chunks = np.zeros((virtual_stages, stages))
     if assignment == "even" or stages == 1:
         return np.full(stages * virtual_stages, blocks / (stages * virtual_stages))
+    if virtual_stages > 1:
+        each = -(-blocks // chunks.size)
+        room = each * chunks.size - blocks
+        counts = np.full(chunks.size, float(each))
+        at_last = min(int(np.ceil(last_s / block_s)), each, room)
+        at_first = min(int(np.ceil(first_s / block_s)), each, room - at_last)
+        counts[-1] -= at_last
+        counts[0] -= at_first
+        for index in range(room - at_last - at_first):
+            counts[-2 - index % (chunks.size - 2)] -= 1.0
+        return counts
     loads = np.zeros(stages)
     loads[0], loads[-1] = first_s, last_s
     for _ in range(blocks):
