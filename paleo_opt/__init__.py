@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from paleo_opt.estimator.cost_table import CostTable, compile_network
     from paleo_opt.estimator.estimate import Estimates, Options, estimate
     from paleo_opt.estimator.scaling import Scaling, scaling
+    from paleo_opt.estimator.splits import Split
     from paleo_opt.estimator.strategy import Strategies, Strategy
     from paleo_opt.estimator.tornado import Tornado, sensitivity
     from paleo_opt.hardware.cluster import Cluster
@@ -55,6 +56,7 @@ _MODULES = {
     "Scaling": "estimator.scaling",
     "SearchSpace": "search.space",
     "SpecError": "errors",
+    "Split": "estimator.splits",
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
     "Tornado": "estimator.tornado",
@@ -93,6 +95,7 @@ __all__ = [
     "Scaling",
     "SearchSpace",
     "SpecError",
+    "Split",
     "Strategies",
     "Strategy",
     "Tornado",

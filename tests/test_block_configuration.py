@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -233,6 +234,23 @@ class TestCommandLine:
         assert step["bubble_time_s"] == step["parts"]["bubble_s"] > 0
         strategy = found["strategy"]
         assert (strategy["split"], strategy["tensor"], strategy["pipeline"], strategy["data"]) == ("blocks", 8, 4, 2)
+
+    def test_the_command_that_is_offered_is_the_answer(self, run: Runner) -> None:
+        words = ("recommend", "llama3_8b", "--budget", "16gpus", "--on", "p5.48xlarge", "--draws", "0", "--trials", "0")
+        text = run(*words).out
+        offered = shlex.split(text[text.index("  paleo-opt estimate") :].replace("\\\n", " "))
+        again = run(*offered[1:], "--json").json
+        recommended = run(*words, "--json").json["recommended"]
+        collective = {"collective": recommended["strategy"]["collective"]}  # of no matter where state is shared
+        assert again["strategy"] | collective == recommended["strategy"]
+        assert again["estimate"]["step_time_s"] == pytest.approx(recommended["estimate"]["step_time_s"])
+
+    def test_what_is_fixed_of_a_search_holds_of_its_answer(self, run: Runner) -> None:
+        words = ("--tensor", "4", "--pipeline", "2", "--recompute", "full", "--no-sequence-parallel")
+        found = run("recommend", "llama3_8b", "--budget", "16gpus", "--on", "p5.48xlarge", *words, "--json")
+        strategy = found.json["recommended"]["strategy"]
+        assert (strategy["tensor"], strategy["pipeline"], strategy["recompute"]) == (4, 2, "full")
+        assert strategy["sequence_parallel"] is False
 
     def test_the_answer_says_what_was_chosen(self, run: Runner) -> None:
         text = run(*LLAMA, "--tensor", "8").out

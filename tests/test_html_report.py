@@ -7,11 +7,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from tradeoff_cases import HOSTILE, PAGES, embedded, hostile, many, shipped
+from tradeoff_cases import HOSTILE, PAGES, embedded, hostile, many, shipped, transformer
 
 from paleo_opt import quantities
 from paleo_opt.report.html.page import render_page
 from paleo_opt.report.html.page_data import page_data, shown_points
+from paleo_opt.report.strategy_text import split_text
 
 MOST_BYTES = 2_000_000
 VOID = {"meta", "link", "input", "br", "img"}
@@ -98,6 +99,22 @@ def test_the_parts_that_need_no_script_say_it_all() -> None:
     assert source.count('class="pick"') == answer.front.size
 
 
+def test_a_transformers_step_is_told_by_its_parts() -> None:
+    answer = transformer()
+    chosen = answer.recommendation.recommended
+    source = render_page(answer)
+    texts = " ".join(" ".join(part) for part in Page(source).texts.values())
+    assert split_text(chosen.strategy).split(" · ")[0] in texts
+    parts = [name for name, seconds in chosen.estimates.parts.items() if float(seconds.reshape(-1)[0]) > 0]
+    assert "computation" in parts and "update" in parts
+    for name in parts:
+        assert name in texts
+    # How data parallelism scales with that split, not with replicas of the whole network.
+    assert chosen.strategy.blocks is not None
+    workers = embedded(source)["scaling"]["workers"]
+    assert all(count % chosen.strategy.blocks.model == 0 for count in workers)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_the_data_are_the_points(name: str) -> None:
     answer = PAGES[name]()
@@ -111,7 +128,12 @@ def test_the_data_are_the_points(name: str) -> None:
         cluster, precision, split, tensor = data["blocks"][points["block"][place]]
         strategy = choice.strategy
         assert data["clusters"][cluster]["name"] == strategy.cluster.name
-        assert (precision, split, tensor) == (strategy.precision, strategy.split, strategy.tensor)
+        assert (precision, split) == (strategy.precision, strategy.split)
+        if strategy.blocks is None:
+            assert tensor == strategy.tensor
+        else:
+            assert data["splits"][points["split"][place]] == split_text(strategy)
+            assert points["data"][place] == strategy.data
         assert (points["gpus"][place], points["micro"][place]) == (strategy.gpus, strategy.micro_batch)
         assert points["passes"][place] == strategy.accumulation
         assert data["collectives"][points["collective"][place]] == strategy.collective

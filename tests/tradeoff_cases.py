@@ -48,6 +48,12 @@ def single() -> Tradeoff:
     return small(on=CLUSTERS[:1], space=replace(SPACE, gpus=(1,)))
 
 
+@cache
+def transformer() -> Tradeoff:
+    """One whose points are split each in its own way."""
+    return pareto("llama3_8b", budgets=["32gpus"], on=["p5.48xlarge"])
+
+
 def hostile() -> Tradeoff:
     """Everything that a user names or describes is `HOSTILE`."""
     assert NETWORK.job is not None
@@ -77,4 +83,5 @@ def embedded(source: str) -> dict[str, Any]:
     return json.loads(match[1])  # type: ignore[no-any-return]
 
 
-PAGES = {"shipped": shipped, "frugal": frugal, "unpriced": unpriced, "single": single, "hostile": hostile}
+PAGES = {"shipped": shipped, "frugal": frugal, "unpriced": unpriced, "single": single, "hostile": hostile,
+         "transformer": transformer}  # fmt: skip
