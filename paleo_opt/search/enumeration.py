@@ -15,7 +15,8 @@ from paleo_opt.network.graph import Network
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.layouts import make_layouts
 from paleo_opt.search.space import SearchSpace
-from paleo_opt.search.transformer_block import TransformerBlock, grouped_rows
+from paleo_opt.search.split_rows import SplitRows, grouped_rows
+from paleo_opt.search.transformer_block import TransformerBlock
 
 
 def gpu_counts(space: SearchSpace, cluster: Cluster, most: int) -> list[int]:
@@ -65,6 +66,7 @@ def make_blocks(
         model: ``roofline`` or ``paleo``, which splits a transformer layer by layer as any network.
     """
     blocks: list[Block] = []
+    known: dict[bytes, SplitRows] = {}
     for cluster in clusters:
         counts = np.array(gpu_counts(space, cluster, most_gpus), dtype=np.int64)
         precisions = (
@@ -73,7 +75,7 @@ def make_blocks(
             else tuple(name for name in space.precision if name in cluster.device.peak)
         )
         for precision in precisions:
-            common = {
+            common: dict[str, Any] = {
                 "cluster": cluster,
                 "precision": precision,
                 "micro_batch": np.array([size for size in space.micro_batch if size <= batch_limit], dtype=np.int64),
@@ -82,13 +84,16 @@ def make_blocks(
                 "batch_limit": batch_limit,
                 "collectives": space.collective,
             }
-            by_blocks = splits_blocks(table.network, model)
-            found = (
-                _transformer_blocks(space, table.network, counts, common)
-                if by_blocks
-                else _layer_blocks(space, table, counts, common)
-            )
-            blocks += [block for block in found if block.gpus.size and block.size()]
+            if splits_blocks(table.network, model):
+                # Many clusters have the same numbers of GPUs.
+                key = counts.tobytes()
+                if key not in known:
+                    known[key] = _split_rows(space, table.network, counts, batch_limit)
+                rows = known[key]
+                found: list[Block] = [TransformerBlock(split=BLOCKS, tensor=1, gpus=rows.gpus, rows=rows, **common)]
+            else:
+                found = _layer_blocks(space, table, counts, common)
+            blocks += [block for block in found if block.gpus.size and block.micro_batch.size and block.size()]
     return blocks
 
 
@@ -101,19 +106,18 @@ def _layer_blocks(space: SearchSpace, table: CostTable, counts: Integers, common
     return [Block(split=split, tensor=tensor, gpus=counts[counts % tensor == 0], **common) for split, tensor in layouts]
 
 
-def _transformer_blocks(space: SearchSpace, network: Network, counts: Integers, common: dict[str, Any]) -> list[Block]:
-    """One block with every split; none where the network can have none of the space's."""
+def _split_rows(space: SearchSpace, network: Network, counts: Integers, batch_limit: int) -> SplitRows:
+    """Every split that a transformer can have on some numbers of GPUs; none where it can have none of the space's."""
     assert network.transformer is not None
     layouts = make_layouts(network.transformer, space.splits)
-    group, gpus = grouped_rows(layouts, counts, space.splits.data, common["batch_limit"])
-    block = TransformerBlock(
-        split=BLOCKS,
-        tensor=1,
+    group, gpus = grouped_rows(layouts, counts, space.splits.data, batch_limit)
+    return SplitRows(
+        layouts=layouts,
         gpus=gpus,
-        split_layouts=layouts,
         group=group,
+        micro_batch=np.array([size for size in space.micro_batch if size <= batch_limit], dtype=np.int64),
+        global_batch=np.array(space.global_batch, dtype=np.int64),
+        batch_limit=batch_limit,
         micro_batch_tokens=space.splits.micro_batch_tokens,
         batch_halvings=space.splits.batch_halvings,
-        **common,
     )
-    return [block] if gpus.size and block.micro_batch.size else []

@@ -143,7 +143,7 @@ def solve(
         # One collective alone leaves its axis out.
         score = np.broadcast_to(estimates.time_to_target_s, (collectives, row.size))
 
-        # Plans are sorted by row: each row of the tile is one run of them.
+        # The plans of a row are side by side: each row of the tile is one run of them.
         starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
         present, runs = row[starts], np.diff(np.concatenate((starts, [row.size])))
         fit_counts = np.add.reduceat(fits, starts, dtype=np.int64) * collectives

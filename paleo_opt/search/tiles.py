@@ -16,6 +16,8 @@ from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.strategy import Integers, Strategies
 from paleo_opt.search.blocks import Block, Keep, Plans, joined
+from paleo_opt.search.split_rows import merged
+from paleo_opt.search.transformer_block import TransformerBlock
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
@@ -112,7 +114,7 @@ class Together:
         return block_memory_bytes(self.table, self._strategies(plans, _NO_LAYOUT), self.options, self.memos)
 
     def tiles(self, least: Floats | None = None) -> Iterator[Plans]:
-        """All plans in order of their rows, which are of all blocks; a tile with its collectives is at most `TILE`.
+        """All plans, those of a row together, with rows of all blocks; a tile with its collectives is at most `TILE`.
 
         Args:
             least: Leaves out rows and splits of a transformer that even the smallest micro-batch does not fit, and
@@ -121,29 +123,37 @@ class Together:
         width = max(1, TILE // self.collectives)
         held: list[Plans] = []
         count = 0
-        for number, (block, first) in enumerate(zip(self.blocks, self.first_row.tolist(), strict=True)):
-            keep = None if least is None or block.layouts is None else self._fitting(number, first, least)
-            for plans in block.plans(keep):
-                held.append(plans._replace(row=plans.row + first))
-                count += plans.row.size
-                if count >= width:
-                    yield from _cut(joined(held), width)
-                    held, count = [], 0
+        for plans in self._plans(least):
+            held.append(plans)
+            count += plans.row.size
+            if count >= width:
+                yield from _cut(joined(held), width)
+                held, count = [], 0
         if held:
             yield from _cut(joined(held), width)
 
-    def _fitting(self, number: int, first: int, least: Floats) -> Keep:
-        """Which rows and splits of a block may have a plan that fits."""
-        capacity = self.memos.places.capacity[number]
+    def _plans(self, least: Floats | None) -> Iterator[Plans]:
+        """All plans, with rows of all blocks; of transformers those of a group of splits together: they are alike."""
+        parts = [block.rows for block in self.blocks if isinstance(block, TransformerBlock)]
+        if not parts:
+            for block, first in zip(self.blocks, self.first_row.tolist(), strict=True):
+                for plans in block.plans():
+                    yield plans._replace(row=plans.row + first)
+            return
+        rows, order = merged(parts)
+        keep = None if least is None else self._fitting(order, least)
+        for plans in rows.plans(keep):
+            yield plans._replace(row=order[plans.row])
 
-        def keep(pairs: Plans) -> NDArray[np.bool_]:
-            if not pairs.row.size:
-                return np.zeros(0, dtype=bool)
-            row = pairs.row + first
-            memory = self.least_memory(pairs._replace(row=row))
-            starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
-            least[row[starts]] = np.minimum(least[row[starts]], np.minimum.reduceat(memory, starts))
-            found: NDArray[np.bool_] = memory <= capacity
+    def _fitting(self, order: Integers, least: Floats) -> Keep:
+        """Which rows and splits may have a plan that fits; ``order`` says which row of all blocks each is."""
+        capacity = self.memos.places.capacity
+
+        def keep(smallest: Plans) -> NDArray[np.bool_]:
+            row = order[smallest.row]
+            memory = self.least_memory(smallest._replace(row=row))
+            np.minimum.at(least, row, memory)
+            found: NDArray[np.bool_] = memory <= capacity[self.place[row]]
             return found
 
         return keep

@@ -1,0 +1,201 @@
+"""The plans of a transformer: every split of its blocks on every number of GPUs, with every batch that it can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paleo_opt.estimator.strategy import Integers
+from paleo_opt.search.blocks import Keep, Plans, runs
+from paleo_opt.search.layouts import Layouts
+
+#: Plans made at once: whole rows, to about this many; and rows whose batches are made at once.
+_PLANS_AT_ONCE = 65_536
+_ROWS_AT_ONCE = 4_096
+
+
+@dataclass(frozen=True, eq=False)
+class _Batches:
+    """What each row can take in one step. V is 2: without and with virtual stages.
+
+    Attributes:
+        counts: Pairs of micro-batch and accumulation. Shape (rows, V).
+        starts: Where each row's and V's pairs start. Shape (rows, V).
+        micro_batch: Of all pairs, by row, then V, then micro-batch. Shape (pairs,).
+        accumulation: Likewise.
+        fewest: The smallest accumulation of each row and V; 0 where there is none. Shape (rows, V).
+    """
+
+    counts: Integers
+    starts: Integers
+    micro_batch: Integers
+    accumulation: Integers
+    fewest: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class SplitRows:
+    """Rows: a number of GPUs with a group of splits each.
+
+    Attributes:
+        layouts: The splits.
+        gpus: Of each row. Shape (rows,).
+        group: Of splits, of each row. Shape (rows,).
+        micro_batch: Ascending.
+        global_batch: The only global batches allowed, ascending; or empty for the largest and its halves.
+        batch_limit: The largest global batch.
+        micro_batch_tokens: As of `SplitSpace`.
+        batch_halvings: Likewise.
+    """
+
+    layouts: Layouts
+    gpus: Integers
+    group: Integers
+    micro_batch: Integers
+    global_batch: Integers
+    batch_limit: int
+    micro_batch_tokens: int | None
+    batch_halvings: int
+
+    @property
+    def data(self) -> Integers:
+        """Groups of devices that each work on their own samples. Shape (rows,)."""
+        found: Integers = self.gpus // self.layouts.groups.model[self.group]
+        return found
+
+    def at(self, rows: slice | Integers) -> SplitRows:
+        """Some of them."""
+        return replace(self, gpus=self.gpus[rows], group=self.group[rows])
+
+    @cached_property
+    def sizes(self) -> Integers:
+        """Plans of each row, counted without making them. Shape (rows,)."""
+        parts = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, self.gpus.size, _ROWS_AT_ONCE))
+        return np.concatenate([part._sizes(part._batches()) for part in map(self.at, parts)])
+
+    def _sizes(self, batches: _Batches) -> Integers:
+        layouts = self.layouts
+        # Splits of each group by whether they have virtual stages; all, and those that are told apart alone.
+        some = np.stack([np.ones_like(layouts.alone), layouts.alone])[:, None] & (
+            layouts.interleaved == np.arange(2)[:, None]
+        )
+        splits = np.add.reduceat(some, layouts.starts[:-1], axis=2, dtype=np.int64)
+        found: Integers = (splits[self._alone.astype(np.int64), :, self.group] * batches.counts).sum(axis=1)
+        return found
+
+    def plans(self, keep: Keep | None = None) -> Iterator[Plans]:
+        """The plans in order of the rows, some rows at a time: by split, then micro-batch, then accumulation.
+
+        ``keep`` is asked of each row and split with its smallest micro-batch and its smallest accumulation, which need
+        least memory, whether to make the plans of that row and split.
+        """
+        for start in range(0, self.gpus.size, _ROWS_AT_ONCE):
+            some = self.at(slice(start, start + _ROWS_AT_ONCE))
+            batches = some._batches()
+            for first, last in runs(some._sizes(batches), _PLANS_AT_ONCE):
+                plans = some._plans(batches, start, first, last, keep)
+                if plans.row.size:
+                    yield plans
+
+    def _plans(self, batches: _Batches, offset: int, first: int, last: int, keep: Keep | None) -> Plans:
+        """The plans of rows ``first`` to ``last`` (excluded), which are ``offset`` further for the caller."""
+        layouts = self.layouts
+        begin, end = layouts.starts[self.group[first:last]], layouts.starts[self.group[first:last] + 1]
+        lengths = end - begin
+        row = np.repeat(np.arange(first, last), lengths)
+        layout = np.arange(row.size) + np.repeat(end - np.cumsum(lengths), lengths)
+        variant = layouts.interleaved[layout]
+        counts = batches.counts[row, variant]
+        kept = np.flatnonzero((counts > 0) & (~self._alone[row] | layouts.alone[layout]))
+        row, layout, variant, counts = row[kept], layout[kept], variant[kept], counts[kept]
+        start = batches.starts[row, variant]
+        if keep is not None:
+            smallest = Plans(row + offset, layout, batches.micro_batch[start], batches.fewest[row, variant])
+            kept = np.flatnonzero(keep(smallest))
+            row, layout, start, counts = row[kept], layout[kept], start[kept], counts[kept]
+        pair = np.repeat(start - (np.cumsum(counts) - counts), counts)
+        pair += np.arange(pair.size)
+        return Plans(
+            row=np.repeat(row + offset, counts),
+            layout=np.repeat(layout, counts),
+            micro_batch=batches.micro_batch[pair],
+            accumulation=batches.accumulation[pair],
+        )
+
+    def _batches(self) -> _Batches:
+        """What each row can take in one step."""
+        per_pass = self.data[:, None] * self.micro_batch
+        stages = self.layouts.groups.pipeline[self.group]
+        # Interleaved micro-batches come in rounds of as many as there are stages.
+        rounds = np.stack([np.ones_like(stages), stages], axis=1)[:, :, None, None]
+        if self.global_batch.size:
+            wanted = self.global_batch[self.global_batch <= self.batch_limit]
+            accumulation, rest = np.divmod(wanted, per_pass[:, None, :, None])
+            valid = (rest == 0) & (accumulation % rounds == 0)
+        else:
+            wanted = np.unique(self.batch_limit >> np.arange(self.batch_halvings + 1))
+            accumulation = wanted // per_pass[:, None, :, None] // rounds * rounds
+            valid = accumulation > 0
+            valid[..., 1:] &= accumulation[..., 1:] > accumulation[..., :-1]
+        valid &= self._small_enough[:, None, :, None]
+        row, variant, micro, batch = np.nonzero(valid)
+        counts = valid.sum(axis=(2, 3))
+        accumulation = np.broadcast_to(accumulation, valid.shape)
+        fewest = np.where(valid, accumulation, np.iinfo(np.int64).max).min(axis=(2, 3), initial=np.iinfo(np.int64).max)
+        return _Batches(
+            counts=counts,
+            starts=(np.cumsum(counts) - counts.reshape(-1)).reshape(counts.shape),
+            micro_batch=self.micro_batch[micro],
+            accumulation=accumulation[row, variant, micro, batch],
+            fewest=np.where(counts > 0, fewest, 0),
+        )
+
+    @property
+    def _small_enough(self) -> NDArray[np.bool_]:
+        """Which micro-batches each row considers. Shape (rows, micro-batches)."""
+        if self.micro_batch_tokens is None:
+            return np.ones((self.gpus.size, self.micro_batch.size), dtype=bool)
+        context = self.layouts.groups.context[self.group]
+        most = self.micro_batch_tokens * context // self.layouts.sequence_length
+        found: NDArray[np.bool_] = self.micro_batch <= np.maximum(most, self.micro_batch[0])[:, None]
+        return found
+
+    @cached_property
+    def _alone(self) -> NDArray[np.bool_]:
+        """Whether a row divides nothing among data-parallel devices. Shape (rows,)."""
+        found: NDArray[np.bool_] = self.data * self.layouts.groups.context[self.group] == 1
+        return found
+
+
+def grouped_rows(layouts: Layouts, counts: Integers, data: int | None, batch_limit: int) -> tuple[Integers, Integers]:
+    """The rows of a cluster: each group of splits with each number of GPUs that it can have. Shapes (rows,).
+
+    Args:
+        layouts: The splits.
+        counts: Numbers of GPUs, ascending.
+        data: The only number of data-parallel groups, or None for any.
+        batch_limit: The largest global batch: not more data-parallel groups than that.
+
+    Returns:
+        Group and GPUs of each row, ascending.
+    """
+    groups = layouts.groups
+    model = groups.model[:, None]
+    valid = (counts % model == 0) & (counts // model <= batch_limit)
+    # Experts are spread over the devices of one stage.
+    valid &= counts // groups.pipeline[:, None] % groups.expert[:, None] == 0
+    if data is not None:
+        valid &= counts // model == data
+    group, column = np.nonzero(valid)
+    return group, counts[column]
+
+
+def merged(parts: Sequence[SplitRows]) -> tuple[SplitRows, Integers]:
+    """The rows of several clusters, those of one group together, and where each was in the row of all parts."""
+    gpus, group = (np.concatenate([getattr(part, name) for part in parts]) for name in ("gpus", "group"))
+    order = np.argsort(group, kind="stable")
+    return replace(parts[0], gpus=gpus[order], group=group[order]), order
