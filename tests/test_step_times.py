@@ -109,18 +109,55 @@ def test_blocks_go_where_least_else_is_done() -> None:
     assert chunk_blocks(16, 4, 2, "balanced", 1.0, 0.0, 0.0).tolist() == [2] * 8
 
 
-@given(
-    st.integers(2, 4), st.integers(1, 2), st.integers(0, 8),
-    st.floats(0.0, 4.0, allow_subnormal=False), st.floats(0.0, 4.0, allow_subnormal=False),
-)  # fmt: skip
+ENDS = st.floats(0.0, 4.0, allow_subnormal=False)
+
+
+@given(st.integers(2, 4), st.integers(0, 8), ENDS, ENDS)
 def test_no_other_place_of_the_blocks_makes_the_slowest_stage_faster(
-    stages: int, virtual: int, more: int, first: float, last: float
+    stages: int, more: int, first: float, last: float
 ) -> None:
-    blocks = stages * virtual + more
-    chunks = chunk_blocks(blocks, stages, virtual, "balanced", 1.0, first, last)
+    blocks = stages + more
+    chunks = chunk_blocks(blocks, stages, 1, "balanced", 1.0, first, last)
     assert chunks.sum() == blocks
     # By counting: with at most x in each stage, this many blocks find a place.
     found = slowest(chunks, stages, first, last)
     below = found - 1e-9
     room = [np.floor(below - start) for start in (first, last)] + [np.floor(below)] * (stages - 2)
     assert sum(max(each, 0) for each in room) < blocks or below < max(first, last)
+
+
+@given(st.integers(2, 4), st.integers(2, 3), st.integers(0, 8), ENDS, ENDS)
+def test_interleaved_chunks_are_alike_but_where_the_ends_leave_no_room(
+    stages: int, virtual: int, more: int, first: float, last: float
+) -> None:
+    size = stages * virtual
+    blocks = size + more
+    chunks, each = chunk_blocks(blocks, stages, virtual, "balanced", 1.0, first, last), -(-blocks // size)
+    assert chunks.sum() == blocks
+    assert chunks.min() >= 0
+    assert chunks.max() <= each
+    assert chunks[0] >= each - np.ceil(first)
+    assert chunks[-1] >= each - np.ceil(last)
+    if each * size - blocks <= np.ceil(last):
+        assert (chunks[:-1] == each).all()  # the end with the loss makes room first
+
+
+@pytest.mark.parametrize(
+    ("network", "pipeline", "virtual"),
+    [
+        ("gpt3_175b", 8, 6),
+        ("gpt3_175b", 8, 1),
+        ("llama3.1_405b", 16, 8),
+        ("llama3.1_405b", 8, 4),
+        ("llama3.1_405b", 8, 1),
+    ],
+)
+def test_the_slowest_stage_is_that_of_the_estimate(network: str, pipeline: int, virtual: int) -> None:
+    table, passes = compile_network(load_network(network)), 4 * pipeline
+    split = {"tensor": 8, "sequence_parallel": True, "pipeline": pipeline, "virtual_stages": virtual}
+    strategy = on_h100(8 * pipeline, passes, **split)
+    work = step_times(table, strategy).work_s
+    bubble = float(np.ravel(estimate(table, strategy).bubble_time_s)[0])
+    # Waiting for the slowest stage with every micro-batch, for the first to arrive and the last to leave with one.
+    slow, total = work.max(), work.sum()
+    assert bubble == pytest.approx(slow - total / pipeline + (total - slow) / passes / virtual, rel=1e-6)

@@ -18,8 +18,8 @@ def _share(value: float, deviation: float, text: str) -> Meaning:
 
 
 def _part(value: float, deviation: float, text: str) -> Meaning:
-    """A share that may be nothing."""
-    return Meaning("share", 0.0, 1.0, Constant(value, deviation), text)
+    """A share that may be next to nothing."""
+    return Meaning("share", 0.001, 1.0, Constant(value, deviation), text)
 
 
 #: What a device attains at best: shares of its data sheet. Priors are the medians over measured devices.
@@ -48,17 +48,15 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "memory": _share(0.85, 0.10, "memory-bound operations"),
         "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),
         "dispatch": Meaning(
-            "time", 0.0, 1e-3, Constant(8e-6, 0.5), "of the host for a kernel, while the device works on those before"
+            "time", 1e-7, 1e-3, Constant(8e-6, 0.5), "of the host for a kernel, while the device works on those before"
         ),
         "step_overhead": Meaning("time", 1e-6, 1.0, Constant(1e-3, 1.0), "of the framework in each step"),
         "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
         "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),
-        "contention": Meaning(
-            "share", 0.001, 1.0, Constant(0.05, 1.0), "hidden communication that lengthens the computation behind it"
-        ),
-        "tensor_overlap": _part(0.0, 0.0, "tensor-parallel communication that hides behind products"),
-        "pipeline_overlap": _part(0.0, 0.0, "sends between pipeline stages that hide behind computation"),
-        "expert_overlap": _part(0.0, 0.0, "exchanges of tokens between experts that hide behind computation"),
+        "contention": _part(0.05, 1.0, "hidden communication that lengthens the computation behind it"),
+        "tensor_overlap": _part(0.02, 1.0, "tensor-parallel communication that hides behind products"),
+        "pipeline_overlap": _part(0.05, 1.0, "sends between pipeline stages that hide behind computation"),
+        "expert_overlap": _part(0.02, 1.0, "exchanges of tokens between experts that hide behind computation"),
         "gather_overlap": _part(0.8, 0.2, "gathering of sharded parameters that may hide behind computation"),
         "fragmentation": _part(0.03, 0.5, "allocated memory that no tensor uses"),
         "server": Meaning(
