@@ -14,8 +14,8 @@ PUBLIC = {
     "Calibration", "calibrate",
     "Cluster", "CostTable", "Device", "Estimates", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
     "Scaling", "SearchSpace", "SpecError", "Split", "Strategies", "Strategy", "compile_network", "configure",
-    "estimate", "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform", "load_space",
-    "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep",
+    "estimate", "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform",
+    "load_space", "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep",
     "Tornado", "Validation", "validate",
 }  # fmt: skip
 

@@ -26,6 +26,8 @@ __all__ = ["infeasible_json", "recommendation_json", "render"]
 _SAMPLES = {3: "images", 2: "sequences"}
 #: A collective that is slower by less than this is as good as the recommended.
 _AS_GOOD = 0.02
+#: Of many parts of a step, those of smaller shares are not told.
+_TOLD, _FEW = 0.01, 4
 
 
 def render(answer: Recommendation, room: int | None = None) -> str:
@@ -128,7 +130,8 @@ def _limits(answer: Recommendation) -> list[str]:
         parts.append((sum(part.seconds for part in passes), "computation"))
     (most, first), *rest = sorted(parts, key=lambda part: -part[0])
     step = figures["step_time_s"]
-    shares = "".join(f", {name} {percent(time / step)}" for time, name in rest)
+    told = [part for part in rest if part[0] >= _TOLD * step or len(rest) <= _FEW]
+    shares = "".join(f", {name} {percent(time / step)}" for time, name in told)
     sentences = [f"limited by {first}: {percent(most / step)} of the step{shares}"]
     budget = answer.problem.budgets.gpus
     if budget is not None and strategy.gpus < budget and answer.problem.goal == "time" and answer.certificate.optimal:
