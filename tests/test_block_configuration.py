@@ -252,6 +252,12 @@ class TestCommandLine:
         assert (strategy["tensor"], strategy["pipeline"], strategy["recompute"]) == (4, 2, "full")
         assert strategy["sequence_parallel"] is False
 
+    def test_memory_names_what_is_in_flight(self, run: Runner) -> None:
+        words = ("--tensor", "8", "--pipeline", "4", "--micro-batch", "1", "--recompute", "full")
+        assert "activations (up to 4 micro-batches)" in run(*LLAMA, *words).out
+        # Interleaved, (2 (p - 1) + (v - 1) p + 1) / v of them: arXiv:2104.04473.
+        assert "(up to 5.5 micro-batches)" in run(*LLAMA, *words, "--virtual-stages", "2").out
+
     def test_the_answer_says_what_was_chosen(self, run: Runner) -> None:
         text = run(*LLAMA, "--tensor", "8").out
         for words in ("data 8 × tensor 8", "zero1: the optimizer's state", "global batch 2,048: as many", "bubble"):

@@ -14,6 +14,7 @@ from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates
 from paleo_opt.estimator.layer_cost import CONVOLUTIONS
 from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.pipeline_schedule import in_flight_micro_batches
 from paleo_opt.estimator.prices import TERMS
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.network.graph import TrainingJob
@@ -168,11 +169,14 @@ def _memory_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
     ]
     sizes = figures["memory"]
     optimizer = answer.options.optimizer or answer.table.network.usual_optimizer
-    parts = [
-        f"{f'optimizer ({optimizer})' if name == 'optimizer' else name} {quantities.format_memory(size)}"
-        for name, size in sizes.items()
-        if size
-    ]
+    names = {"optimizer": f"optimizer ({optimizer})"}
+    split = answer.strategy.blocks
+    if split is not None:
+        names["workspace"] = "workspace and logits"
+        if split.pipeline > 1 and answer.options.training:
+            ahead = (split.pipeline, 0, split.virtual_stages, answer.strategy.accumulation, split.schedule)
+            names["activations"] = f"activations (up to {float(in_flight_micro_batches(*ahead)):.3g} micro-batches)"
+    parts = [f"{names.get(name, name)} {quantities.format_memory(size)}" for name, size in sizes.items() if size]
     return [*lines, *terminal.joined(parts, room, "  ")]
 
 
