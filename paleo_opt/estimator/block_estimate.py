@@ -5,8 +5,8 @@ again, and what of its communication is exposed) and τ of one send between stag
 
     T = m · max_s x_s + (Σ_s x_s - max_s x_s) / v + 2 τ (m v + p - 1) + gradients + gathering + update
 
-The second term is the bubble of 1F1B, GPipe (v = 1) and the interleaved schedule (arXiv:2104.04473, section 2.2), stages
-that wait for the slowest included. Gradients hide behind the backward pass of the last micro-batch as far as the
+The second term is the bubble of 1F1B, GPipe (v = 1) and the interleaved schedule (arXiv:2104.04473, section 2.2),
+stages that wait for the slowest included. Gradients hide behind the backward pass of the last micro-batch as far as the
 platform lets them; parameters that are sharded are gathered for each pass, behind the computation of the block before.
 """
 
@@ -20,23 +20,22 @@ from typing import Any
 import numpy as np
 
 from paleo_opt.estimator.block_table import BlockTable
-from paleo_opt.estimator.block_times import (
-    GRADIENT_ROWS,
-    MICRO_ROWS,
-    ZERO1,
-    ZERO2,
-    ZERO3,
-    BlockTimes,
-    SplitIdentities,
-    apart_by_gpus,
-    effective_sharding,
-    identify,
-)
+from paleo_opt.estimator.block_times import GPUS, MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.memo import CodedMemo
 from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory
 from paleo_opt.estimator.places import Places
+from paleo_opt.estimator.split_identities import (
+    ZERO1,
+    ZERO2,
+    ZERO3,
+    SplitIdentities,
+    between_stages,
+    effective_sharding,
+    identify,
+)
 from paleo_opt.estimator.splits import ASSIGNMENTS, RECOMPUTES, SCHEDULES, Integers, Split, Splits
+from paleo_opt.estimator.stage_gradients import GRADIENT_ROWS, gradient_times
 from paleo_opt.estimator.strategy import Strategies
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
@@ -46,9 +45,10 @@ _SELECTIVE, _FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
 #: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
 #: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
 _LOSS_BYTES = 10.0
-#: What the seconds of a step are made of (`StepParts.seconds`); they add up to it.
+#: What the seconds of a step are made of (`BlockStep.parts`); they add up to it.
 PARTS = (
-    "computation", "recompute", "tensor", "context", "expert", "pipeline", "bubble", "gradients", "parameters", "update",
+    "computation", "recompute", "tensor", "context", "expert", "pipeline", "bubble", "gradients", "parameters",
+    "update",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ class BlockMemos:
     Attributes:
         identities: Of the splits of the sweep, with the object they are of.
         micro: Of `BlockTimes.micro_batch`.
-        gradients: Of `BlockTimes.gradients`.
+        gradients: Of `stage_gradients.gradient_times`.
     """
 
     splits: Splits
@@ -161,14 +161,18 @@ def block_step(
     distinct = identities.micro_of.size
     value = micro
     if identities.by_gpus.any():
-        value = micro + np.where(identities.by_gpus[layout], gpus, 0) * 2**24
+        value = micro + np.where(identities.by_gpus[layout], gpus, 0) * GPUS
     columns = memos.micro.columns(
         count * distinct, place * distinct + identities.micro[layout], value, times.micro_batch
     )
     rows = memos.micro.rows
     distinct = identities.gradient_of.size
+
+    def of_gradients(key: Integers, value: Floats) -> Floats:
+        return gradient_times(times, key, value)
+
     of_stage = memos.gradients.columns(
-        count * distinct, place * distinct + identities.gradient[layout], gpus, times.gradients
+        count * distinct, place * distinct + identities.gradient[layout], gpus, of_gradients
     )
     stage_rows = memos.gradients.rows
 
@@ -323,7 +327,7 @@ def send_time(
         places: Of the clusters.
     """
     assert places.sending is not None
-    span = apart_by_gpus(splits, gpus, layout) * splits.pipeline[layout]
+    span = between_stages(splits, gpus, layout) * splits.pipeline[layout]
     reach = places.sending.connections.reach
     level = np.zeros(span.shape, dtype=np.int64)
     for outer in range(reach.shape[1] - 1):
@@ -393,8 +397,15 @@ def _memory(
     if not training:
         kept = times.amounts("largest_kept")[layout] * batch * weight
         zero = np.zeros(())
-        return {"parameters": parameters, "gradients": zero, "optimizer": zero, "activations": kept,
-                "workspace": times.amounts("logits")[layout] * batch * weight, "reserve": np.asarray(reserve)}  # fmt: skip
+        workspace = times.amounts("logits")[layout] * batch * weight
+        return {
+            "parameters": parameters,
+            "gradients": zero,
+            "optimizer": zero,
+            "activations": kept,
+            "workspace": workspace,
+            "reserve": np.asarray(reserve),
+        }
     gradients = (shared(ZERO2) + np.where(sharding >= ZERO3, one_block / 2.0, 0.0)) * gradient
     # 32-bit gradients are kept beside none of 16 bits; the master copy is the optimizer's.
     states = (OPTIMIZER_STATES[optimizer] + (weight < 4.0)) * 4.0

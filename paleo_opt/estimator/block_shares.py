@@ -67,7 +67,7 @@ def block_kinds(sizes: TransformerSizes) -> dict[tuple[bool, int], int]:
 
 
 def share_of(sizes: TransformerSizes, split: Split) -> Share:
-    """One device's share of the layers of ``sizes`` under ``split``, of which pipeline and data parallelism are left out.
+    """One device's share of the layers of ``sizes`` under ``split``, whatever its pipeline and data parallelism.
 
     Sizes that do not divide are rounded up: the device that has most of them.
     """

@@ -13,92 +13,33 @@ from typing import Any
 import numpy as np
 
 from paleo_opt.estimator.block_table import GROUPS, BlockTable, compile_blocks
-from paleo_opt.estimator.communication import AUTO, all_reduce_time, communication_time
+from paleo_opt.estimator.communication import AUTO, communication_time
 from paleo_opt.estimator.connections import Routes, make_routes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.roofline import kernel_times, update_times
-from paleo_opt.estimator.splits import CONTEXT_METHODS, FIELDS, PLACEMENTS, RECOMPUTES, SHARDINGS, Integers, Split, Splits
+from paleo_opt.estimator.roofline import kernel_times
+from paleo_opt.estimator.split_identities import FULL, SELECTIVE, SplitIdentities, distances
+from paleo_opt.estimator.splits import CONTEXT_METHODS, FIELDS, Integers, Split, Splits
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
-SELECTIVE, FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
-ZERO1, ZERO2, ZERO3 = (SHARDINGS.index(name) for name in ("zero1", "zero2", "zero3"))
-#: Rows of `micro_batch_times`; behind them one for each level of the interconnect: a send between stages.
+#: Rows of `BlockTimes.micro_batch`; behind them one for each level of the interconnect: a send between stages.
 #: Of the average block: computation forward, backward, computed again; exposed communication of tensor, context and
 #: expert parallelism; all of it, hidden or not; computation of the ends; their exposed communication.
 MICRO_ROWS = (
     "forward", "backward", "recompute", "tensor", "context", "expert", "sent",
     "first_forward", "first_backward", "last_forward", "last_backward", "first_tensor", "last_tensor",
 )  # fmt: skip
-#: Rows of `gradient_times`; before them one for each collective: an all-reduce of one stage's gradients.
-GRADIENT_ROWS = ("scatter", "gather", "block_gather", "tied", "update")
-
-
-@dataclass(frozen=True, eq=False)
-class SplitIdentities:
-    """Which splits are alike in what matters for one micro-batch, and for gradients.
-
-    Attributes:
-        splits: All of them.
-        micro: Index into the distinct ones for a micro-batch. Shape (S,).
-        micro_of: One split for each of those, by index.
-        gradient: Likewise for gradients. Shape (S,).
-        gradient_of: One split for each of those.
-        table: Index of the compiled share of each of ``micro_of``'s and of every split. Shape (S,).
-        table_of: One split for each compiled share.
-        by_gpus: Whether what a micro-batch takes depends on the GPUs, as data-parallel devices are inside. Shape (S,).
-    """
-
-    splits: Splits
-    micro: Integers
-    micro_of: Integers
-    gradient: Integers
-    gradient_of: Integers
-    table: Integers
-    table_of: Integers
-    by_gpus: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-
-
-def effective_sharding(splits: Splits) -> Integers:
-    """What is divided, by index into `SHARDINGS`: ``fsdp`` is ``zero3``, and ``zero1`` in a pipeline.
-
-    Parameters gathered for each micro-batch of a pipeline would be sent most of the time; frameworks keep them gathered
-    for the whole step, and gradients whole to its end (PyTorch FSDP2: ``reshard_after_forward=False``).
-    """
-    sharding = np.minimum(splits.sharding, ZERO3)
-    found: Integers = np.where((sharding == ZERO3) & (splits.pipeline > 1), ZERO1, sharding)
-    return found
-
-
-def identify(splits: Splits) -> SplitIdentities:
-    """Which of ``splits`` are alike."""
-    ordinary = splits.placement == 0
-    inside = np.where(ordinary, 0, splits.pipeline)
-    share = [splits.tensor, splits.sequence_parallel, splits.context, splits.context_method, splits.expert]
-    table, table_of = _distinct(share)
-    micro, micro_of = _distinct([*share, splits.recompute, splits.placement, inside])
-    sharding = effective_sharding(splits)
-    gradient, gradient_of = _distinct([*share, splits.pipeline, sharding, splits.placement])
-    outer = np.array([name.startswith("data") or name == "pipeline-data-tensor" for name in PLACEMENTS])
-    return SplitIdentities(
-        splits, micro, micro_of, gradient, gradient_of, table, table_of, outer[splits.placement] & (splits.tensor > 1)
-    )
-
-
-def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
-    if columns[0].size == 1:
-        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    key = np.zeros(columns[0].size, dtype=np.int64)
-    for column in columns:
-        values, code = np.unique(column, return_inverse=True)
-        key = key * values.size + code.reshape(-1)
-    _, first, index = np.unique(key, return_index=True, return_inverse=True)
-    return index.reshape(-1).astype(np.int64), first.astype(np.int64)
+#: Multiplies GPUs in the number that a micro-batch's times are kept by, where they depend on both.
+GPUS = 2**24
+#: Up to so many values are looked up one by one.
+_FEW = 8
+_MOST_DEVICES = 1e7
+_RING = CONTEXT_METHODS.index("ring")
 
 
 @dataclass(frozen=True, eq=False)
 class BlockTimes:
-    """What `micro_batch` and `gradients` need.
+    """What `micro_batch` and `stage_gradients.gradient_times` need.
 
     Attributes:
         sizes: Of the transformer.
@@ -139,267 +80,190 @@ class BlockTimes:
         """Blocks of all stacks."""
         return self.sizes.layers + self.sizes.encoder_layers
 
+    @cached_property
+    def _tables(self) -> list[BlockTable]:
+        return [self.table(int(index)) for index in self.identities.table_of]
+
     def amounts(self, name: str) -> Floats:
         """A field of the compiled share of every split. Shape (S,)."""
         of_table = np.array([getattr(table, name) for table in self._tables])
         found: Floats = of_table[self.identities.table]
         return found
 
-    @cached_property
-    def _tables(self) -> list[BlockTable]:
-        return [self.table(int(index)) for index in self.identities.table_of]
-
-    # -- one micro-batch ---------------------------------------------------------------------------------------
-
-    def micro_batch(self, key: Integers, value: Floats) -> Floats:
-        """`MICRO_ROWS` and the levels, for each (place · distinct splits + split, micro-batch [+ 2²⁴ · GPUs])."""
-        distinct = self.identities.micro_of.size
-        place, which = key // distinct, key % distinct
-        batch, gpus = np.mod(value, _GPUS), np.floor_divide(value, _GPUS)
-        return self._by_split(which, place, self.identities.micro_of, self._one_micro_batch, batch, gpus)
-
-    def _by_split(
-        self, which: Integers, place: Integers, of: Integers, function: Callable[..., Floats], *values: Floats
+    def once_each(
+        self, function: Callable[[Integers, Integers, Floats], Floats], index: Integers, place: Integers, value: Floats
     ) -> Floats:
-        if which.size <= _FEW:
-            return np.stack([self._one(int(of[index]), function, i, place, values) for i, index in enumerate(which)], 1)
-        parts: list[tuple[Integers, Floats]] = []
-        for index in np.unique(which).tolist():
-            chosen = np.flatnonzero(which == index)
-            parts.append((chosen, function(int(of[index]), place[chosen], *(value[chosen] for value in values))))
-        found = np.empty((parts[0][1].shape[0], which.size))
-        for chosen, rows in parts:
-            found[:, chosen] = rows
-        return found
+        """``function`` of splits, places and numbers; of few, those that are known are looked up. Shape (rows, n)."""
+        if index.size > _FEW:
+            return function(index, place, value)
+        return np.stack([self._one(function, index, place, value, at) for at in range(index.size)], axis=1)
 
     def _one(
-        self, index: int, function: Callable[..., Floats], at: int, place: Integers, values: tuple[Floats, ...]
+        self,
+        function: Callable[[Integers, Integers, Floats], Floats],
+        index: Integers,
+        place: Integers,
+        value: Floats,
+        at: int,
     ) -> Floats:
-        """Of one element, looked up where it was computed before."""
-        splits = self.identities.splits
-        split = tuple(int(getattr(splits, name)[index]) for name in FIELDS)
+        splits, one = self.identities.splits, slice(at, at + 1)
+        split = tuple(int(getattr(splits, name)[index[at]]) for name in FIELDS)
         ran = (function.__name__, self.collectives, self.optimizer, self.training)
-        key = (ran, split, int(place[at]), *(float(value[at]) for value in values))
+        key = (ran, split, int(place[at]), float(value[at]))
         if key not in self.known:
-            one = slice(at, at + 1)
-            self.known[key] = function(index, place[one], *(value[one] for value in values))[:, 0]
+            self.known[key] = function(index[one], place[one], value[one])[:, 0]
         return self.known[key]
 
-    def _routes(self, place: Integers, devices: Floats | float, apart: Floats | float) -> Routes:
+    def routes(self, place: Integers, devices: Floats, apart: Floats) -> Routes:
+        """What some groups communicate over. Shapes (W,)."""
         sending = self.places.sending
         assert sending is not None
-        shape = place.shape
-        devices, apart = np.broadcast_to(devices, shape).astype(float), np.broadcast_to(apart, shape).astype(float)
         return make_routes(sending.connections, place, devices, apart, sending.attained).slower(sending.share[place])
 
-    def _one_micro_batch(self, index: int, place: Integers, batch: Floats, gpus: Floats) -> Floats:
-        splits, places = self.identities.splits, self.places
-        attained, sending = places.attained, places.sending
-        assert attained is not None and sending is not None
-        table, split = self.table(index), splits.row(index)
-        recompute = int(splits.recompute[index])
-        times = kernel_times(table.kernels, attained.at(place), batch, "gemm", np.inf)
-        forward = table.weights @ times.time[0]
-        backward = table.weights @ (times.time[1] + times.time[2])
-        core, cheap, rest, first, last = range(len(GROUPS))
-        block = slice(core, first)
-        apart = _apart(split, gpus)
-        weight = places.weight_bytes[place]
-        passes = 1.0 if not self.training else (3.0 if recompute == FULL else 2.0)
+    def micro_batch(self, key: Integers, value: Floats) -> Floats:
+        """`MICRO_ROWS` and the levels, for each (place · distinct splits + split, micro-batch [+ `GPUS` · GPUs]).
 
-        tensor, ends = np.zeros((2, batch.size)), np.zeros(batch.size)
-        if split.tensor > 1:
-            routes = self._routes(place, split.tensor, apart["tensor"])
-            size = table.exchanged * batch * weight
-            if split.sequence_parallel:
-                one = communication_time("all_gather", routes, size) + communication_time(
-                    "reduce_scatter", routes, size
-                )
-            else:
-                one = communication_time(AUTO, routes, size)
-            tensor = np.array([one * passes * table.tensor_exchanges] * 2)
-            tensor[0] *= 1.0 - sending.tensor_overlap[place]
-            # The embedding's rows are summed forward, the gradient of what enters the projection backward.
-            ends = one
-        context = np.zeros((2, batch.size))
-        if split.context > 1:
-            context = self._context(
-                table, split, place, batch, apart["context"], forward[core], backward[core], recompute
-            )
-        expert = np.zeros((2, batch.size))
-        if table.expert_exchanges:
-            routes = self._routes(place, split.expert, apart["expert"])
-            one = communication_time("all_to_all", routes, table.dispatched * batch * weight)
-            expert = np.array([one * passes * table.expert_exchanges] * 2)
-            expert[0] *= 1.0 - sending.expert_overlap[place]
-        # While the host launches kernels the device may wait for it: a pass takes the longer of both.
-        hosts = sending.dispatch[place] * np.array(
-            [table.weights @ times.kernels[0], table.weights @ (times.kernels[1] + times.kernels[2])]
+        Returns:
+            Seconds. Shape (rows, n).
+        """
+        distinct = self.identities.micro_of.size
+        index = self.identities.micro_of[key % distinct]
+        return self.once_each(self._micro_batches, index, key // distinct, value)
+
+    def _micro_batches(self, index: Integers, place: Integers, value: Floats) -> Floats:
+        sending = self.places.sending
+        assert sending is not None
+        batch, gpus = np.mod(value, GPUS), np.floor_divide(value, GPUS)
+        splits, weight = self.identities.splits.at(index), self.places.weight_bytes[place]
+        recompute = splits.recompute
+        forward, backward, hosts = self._computation(index, place, batch)
+        core, cheap, _, first, last = range(len(GROUPS))
+        block = slice(core, first)
+        apart = distances(splits, gpus)
+        passes = np.where(recompute == FULL, 3.0, 2.0) if self.training else np.ones(batch.size)
+
+        message = self.amounts("exchanged")[index] * batch * weight
+        exchange, gathered = self._tensor(splits, place, message, apart["tensor"])
+        tensor = exchange * passes * self.amounts("tensor_exchanges")[index]
+        exposed_tensor = tensor * (1.0 - sending.tensor_overlap[place])
+        context, exposed_context = self._context(
+            splits, index, place, batch, apart["context"], forward[core], backward[core]
         )
-        waiting = (tensor[0] + context[0] + expert[0]) / passes
-        whole = np.maximum(forward[block].sum(axis=0), hosts[0, block].sum(axis=0) - waiting)
-        back = np.maximum(backward[block].sum(axis=0), hosts[1, block].sum(axis=0) - waiting)
-        again = np.zeros(batch.size)
-        if recompute == SELECTIVE:
-            # Where attention keeps no scores, what else is cheap for its size.
-            again = forward[core] + np.where(sending.fused_attention[place], forward[cheap], 0.0)
-        elif recompute == FULL:
-            again = whole
+        expert = self._expert(splits, index, place, batch, apart["expert"]) * passes
+        exposed_expert = expert * (1.0 - sending.expert_overlap[place])
+        # While the host launches kernels the device may wait for it: a pass takes the longer of both.
+        waiting = (exposed_tensor + exposed_context + exposed_expert) / passes
+        whole = np.maximum(forward[block].sum(axis=0), hosts[0] - waiting)
+        back = np.maximum(backward[block].sum(axis=0), hosts[1] - waiting)
+        # Where attention keeps no scores, selective recomputation is of what else is cheap for its size.
+        selective = forward[core] + np.where(sending.fused_attention[place], forward[cheap], 0.0)
+        again = np.where(recompute == FULL, whole, np.where(recompute == SELECTIVE, selective, 0.0))
         trained = float(self.training)
         rows = [
             whole,
             trained * back,
             trained * again,
-            tensor[0],
-            context[0],
-            expert[0],
-            tensor[1] + context[1] + expert[1],
+            exposed_tensor,
+            exposed_context,
+            exposed_expert,
+            tensor + context + expert,
             forward[first],
             trained * backward[first],
             forward[last],
             trained * backward[last],
-            ends,
-            trained * ends,
+            # The embedding's rows are summed forward, the gradient of what enters the projection backward.
+            exchange,
+            trained * exchange,
         ]
-        # Each tensor-parallel device sends its share, and gathers the others' where it needs all positions
-        # (arXiv:2104.04473, section 4.1).
-        message, gathered = table.exchanged * batch * weight, np.zeros(batch.size)
-        if split.tensor > 1 and not split.sequence_parallel:
-            gathered = communication_time("all_gather", self._routes(place, split.tensor, apart["tensor"]), message)
-        reach = sending.connections.reach[place]
-        for level in range(reach.shape[1]):
-            # Every device of a node sends at the same time.
-            below = np.minimum(reach[:, level - 1], _MOST_DEVICES) if level else np.ones(batch.size)
-            routes = self._routes(place, 2.0, below)
-            rows.append(communication_time("point_to_point", routes, message / split.tensor) + gathered)
-        return np.array(rows)
+        return np.array([*rows, *self._sends(splits, place, message, gathered)])
+
+    def _computation(self, index: Integers, place: Integers, batch: Floats) -> tuple[Floats, Floats, Floats]:
+        """Seconds of `GROUPS` forward and backward, and of the host for a block in both. Shapes (groups, n), (2, n)."""
+        attained, sending = self.places.attained, self.places.sending
+        assert attained is not None and sending is not None
+        forward, backward = np.empty((2, len(GROUPS), batch.size))
+        hosts = np.empty((2, batch.size))
+        of_table = self.identities.table[index]
+        inside = slice(0, GROUPS.index("first"))
+        for number in np.unique(of_table).tolist():
+            these = np.flatnonzero(of_table == number) if index.size > 1 else slice(None)
+            table = self._tables[number]
+            times = kernel_times(table.kernels, attained.at(place[these]), batch[these], "gemm", np.inf)
+            forward[:, these] = table.weights @ times.time[0]
+            backward[:, these] = table.weights @ (times.time[1] + times.time[2])
+            counts = table.weights[inside].sum(axis=0)
+            launched = np.array([counts @ times.kernels[0], counts @ (times.kernels[1] + times.kernels[2])])
+            hosts[:, these] = sending.dispatch[place[these]] * launched
+        return forward, backward, hosts
+
+    def _tensor(self, splits: Splits, place: Integers, message: Floats, apart: Floats) -> tuple[Floats, Floats]:
+        """Of one sum over tensor-parallel devices, and of a gathering of what a pipeline sends to each of them."""
+        exchange, gathered = np.zeros((2, message.size))
+        many = np.flatnonzero(splits.tensor > 1)
+        if not many.size:
+            return exchange, gathered
+        routes = self.routes(place[many], splits.tensor[many].astype(float), apart[many])
+        one_way = communication_time("all_gather", routes, message[many])
+        by_positions = splits.sequence_parallel[many] > 0
+        # A reduce-scatter takes as long as an all-gather.
+        summed = communication_time(AUTO, routes, message[many]) if not by_positions.all() else one_way
+        exchange[many] = np.where(by_positions, 2.0 * one_way, summed)
+        gathered[many] = np.where(by_positions, 0.0, one_way)
+        return exchange, gathered
+
+    def _expert(self, splits: Splits, index: Integers, place: Integers, batch: Floats, apart: Floats) -> Floats:
+        """Of the exchanges of tokens in one pass of a block."""
+        found = np.zeros(batch.size)
+        often = self.amounts("expert_exchanges")[index]
+        many = np.flatnonzero(often > 0)
+        if many.size:
+            routes = self.routes(place[many], splits.expert[many].astype(float), apart[many])
+            size = (self.amounts("dispatched")[index] * batch * self.places.weight_bytes[place])[many]
+            found[many] = communication_time("all_to_all", routes, size) * often[many]
+        return found
 
     def _context(
-        self, table: BlockTable, split: Split, place: Integers, batch: Floats, apart: Floats,
-        forward: Floats, backward: Floats, recompute: int,
-    ) -> Floats:  # fmt: skip
-        """Exposed, and all, seconds of context parallelism of one block."""
-        routes = self._routes(place, split.context, apart)
-        weight = self.places.weight_bytes[place]
-        again = 1.0 if recompute else 0.0
-        if split.context_method == "all_to_all":
-            there = communication_time("all_to_all", routes, (table.kv + table.queries / 2.0) * batch * weight)
-            back = communication_time("all_to_all", routes, table.queries / 2.0 * batch * weight)
-            passes = 2.0 + again if self.training else 1.0
-            return np.array([(there + back) * passes] * 2)
+        self, splits: Splits, index: Integers, place: Integers, batch: Floats, apart: Floats, forward: Floats,
+        backward: Floats,
+    ) -> tuple[Floats, Floats]:  # fmt: skip
+        """All, and exposed, seconds of context parallelism of one block."""
+        total, exposed = np.zeros((2, batch.size))
+        many = np.flatnonzero(splits.context > 1)
+        if not many.size:
+            return total, exposed
+        routes = self.routes(place[many], splits.context[many].astype(float), apart[many])
+        each = (batch * self.places.weight_bytes[place])[many]
+        kv, queries = self.amounts("kv")[index][many] * each, self.amounts("queries")[index][many] * each
+        again = (splits.recompute[many] > 0) * float(self.training)
+        ring = splits.context_method[many] == _RING
+        # Positions are exchanged for heads, and back.
+        there = communication_time("all_to_all", routes, kv + queries / 2.0)
+        swapped = (there + communication_time("all_to_all", routes, queries / 2.0)) * (1.0 + self.training + again)
         # Keys and values go round while attention computes; in the backward pass their gradients too.
-        around = communication_time("all_gather", routes, table.kv * split.context * batch * weight)
-        exposed, total = np.maximum(around - forward, 0.0) * (1.0 + again), around * (1.0 + again)
-        if not self.training:
-            return np.array([np.maximum(around - forward, 0.0), around])
-        return np.array([exposed + np.maximum(2.0 * around - backward, 0.0), total + 2.0 * around])
+        around = communication_time("all_gather", routes, kv * splits.context[many])
+        left = np.maximum(around - forward[many], 0.0) * (1.0 + again)
+        if self.training:
+            left += np.maximum(2.0 * around - backward[many], 0.0)
+        total[many] = np.where(ring, around * (1.0 + again + 2.0 * self.training), swapped)
+        exposed[many] = np.where(ring, left, swapped)
+        return total, exposed
 
-    # -- gradients ---------------------------------------------------------------------------------------------
+    def _sends(self, splits: Splits, place: Integers, message: Floats, gathered: Floats) -> list[Floats]:
+        """Of one message between stages over each level of the interconnect.
 
-    def gradients(self, key: Integers, value: Floats) -> Floats:
-        """An all-reduce by each collective, then `GRADIENT_ROWS`, for each (place · distinct splits + split, GPUs)."""
-        distinct = self.identities.gradient_of.size
-        return self._by_split(key % distinct, key // distinct, self.identities.gradient_of, self._one_stage, value)
-
-    def _one_stage(self, index: int, place: Integers, gpus: Floats) -> Floats:
-        """Of the first stage, whose backward pass ends last."""
-        splits, places = self.identities.splits, self.places
-        attained, sending = places.attained, places.sending
-        assert attained is not None and sending is not None
-        table, split = self.table(index), splits.row(index)
-        apart = _apart(split, gpus)
-        blocks = self.blocks / split.pipeline
-        copies = gpus / (split.tensor * split.pipeline)
-        dense = blocks * table.dense_parameters + table.first_parameters
-        if split.pipeline == 1:
-            dense += table.last_parameters
-        expert = blocks * table.expert_parameters
-        weight, gradient = places.weight_bytes[place], sending.gradient_bytes[place]
-        routes = self._routes(place, copies, apart["context"])
-        each = [(routes, dense)]
-        expert_copies = np.maximum(copies * split.tensor / split.expert, 1.0)
-        if expert:
-            each.append((self._routes(place, expert_copies, apart["expert"] * split.expert), expert))
-        reduced = np.zeros((len(self.collectives), gpus.size))
-        scatter, gather = np.zeros(gpus.size), np.zeros(gpus.size)
-        for one, parameters in each:
-            reduced += all_reduce_time(self.collectives, one, parameters * gradient)
-            scatter += communication_time("reduce_scatter", one, parameters * gradient)
-            gather += communication_time("all_gather", one, parameters * weight)
-        block_gather = communication_time("all_gather", routes, table.dense_parameters * weight)
-        tied = np.zeros(gpus.size)
-        if table.tied and split.pipeline > 1:
-            pair = self._routes(place, 2.0, apart["pipeline"] * (split.pipeline - 1))
-            tied = communication_time(AUTO, pair, table.tied * gradient)
-        sharding = int(effective_sharding(splits)[index])
-        divided = sharding >= ZERO1
-        parameters_each: Floats = dense / copies + expert / expert_copies if divided else gpus * 0.0 + dense + expert
-        tensors = float(table.tensors @ np.array([blocks, 1.0, 1.0 if split.pipeline == 1 else 0.0]))
-        update = attained.step_overhead[place] + update_times(
-            parameters_each, tensors, self.optimizer, places.element_bytes[place], attained.at(place)
-        )
-        if sharding >= ZERO3:
-            # Layer by layer: each block is a message.
-            gather = block_gather * blocks
-            scatter = communication_time("reduce_scatter", routes, table.dense_parameters * gradient) * blocks
-            ends = table.first_parameters + (table.last_parameters if split.pipeline == 1 else 0.0)
-            gather = gather + communication_time("all_gather", routes, ends * weight)
-            scatter = scatter + communication_time("reduce_scatter", routes, ends * gradient)
-            if expert:
-                own = each[1][0]
-                gather = gather + blocks * communication_time("all_gather", own, table.expert_parameters * weight)
-                scatter = scatter + blocks * communication_time(
-                    "reduce_scatter", own, table.expert_parameters * gradient
-                )
-        return np.array([*reduced, scatter, gather, block_gather, tied, update])
-
-
-#: Up to so many values are looked up one by one.
-_FEW = 8
-#: Multiplies GPUs in the number that a micro-batch's times are kept by, where they depend on both.
-_GPUS = 2.0**24
-_MOST_DEVICES = 1e7
-
-
-def apart_by_gpus(splits: Splits, gpus: Integers, layout: Integers) -> Integers:
-    """Between the devices of two neighbouring stages, in devices; for each (layout, GPUs)."""
-    model = splits.tensor * splits.context
-    inside = {
-        "tensor-data-pipeline": None,
-        "tensor-pipeline-data": splits.tensor,
-        "data-tensor-pipeline": None,
-        "data-pipeline-tensor": 0,
-        "pipeline-tensor-data": np.ones_like(model),
-        "pipeline-data-tensor": np.ones_like(model),
-    }
-    outer = gpus // splits.pipeline[layout]
-    placement = splits.placement[layout]
-    found = outer
-    for index, name in enumerate(PLACEMENTS):
-        fixed = inside[name]
-        if fixed is None or not (splits.placement == index).any():
-            continue
-        value = outer // splits.tensor[layout] if isinstance(fixed, int) else fixed[layout]
-        found = np.where(placement == index, value, found)
-    return found
-
-
-def _apart(split: Split, gpus: Floats) -> dict[str, Floats]:
-    """Between two devices of each kind of group, in devices. Shapes as of ``gpus`` (only used where data is inside)."""
-    copies = np.maximum(gpus / (split.tensor * split.pipeline), 1.0)  # context and data together
-    sizes = {
-        "tensor": split.tensor * np.ones_like(copies),
-        "data": copies,
-        "pipeline": split.pipeline * np.ones_like(copies),
-    }
-    found, apart = {}, np.ones_like(copies)
-    for name in split.placement.split("-"):
-        found[name] = apart
-        apart = apart * sizes[name]
-    found["context"] = found["data"]
-    # Experts are over the tensor- and data-parallel devices of a stage, the innermost first.
-    names = split.placement.split("-")
-    inner = next(name for name in names if name != "pipeline")
-    between = names[1] == "pipeline"
-    found["expert"] = np.where(between & (split.expert > sizes[inner]), sizes["pipeline"], found[inner])
-    return found
+        Each tensor-parallel device sends its share, and gathers the others' where it needs all positions
+        (arXiv:2104.04473, section 4.1).
+        """
+        sending = self.places.sending
+        assert sending is not None
+        reach, found = sending.connections.reach[place], []
+        used = (self.identities.splits.pipeline > 1).any()
+        for level in range(reach.shape[1]):
+            if not used:
+                found.append(np.zeros(message.size))
+                continue
+            # Every device of a node sends at the same time.
+            below = np.minimum(reach[:, level - 1], _MOST_DEVICES) if level else np.ones(message.size)
+            routes = self.routes(place, np.full(message.size, 2.0), below)
+            found.append(communication_time("point_to_point", routes, message / splits.tensor) + gathered)
+        return found

@@ -128,7 +128,7 @@ UPDATE_BYTES = {"sgd": 12.0, "momentum": 20.0, "lars": 24.0, "rmsprop": 28.0, "a
 
 
 def update_times(
-    parameters: Floats | float, tensors: float, optimizer: str, element_bytes: Floats, attained: Attained
+    parameters: Floats | float, tensors: Floats | float, optimizer: str, element_bytes: Floats, attained: Attained
 ) -> Floats:
     """Time of the optimizer's update [s]. Shape (P,).
 

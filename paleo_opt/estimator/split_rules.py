@@ -25,7 +25,7 @@ Booleans = NDArray[np.bool_]
 #: Beyond this no value of a split is tried as the nearest valid one.
 _MOST_TRIED = 1 << 16
 _EVEN, _ALL_TO_ALL, _GPIPE = ASSIGNMENTS.index("even"), CONTEXT_METHODS.index("all_to_all"), SCHEDULES.index("gpipe")
-#: The embedding and the projection to the vocabulary may be a part of a pipeline each (as of Llama 3, arXiv:2407.21783).
+#: The embedding and the projection to the vocabulary may be a part of a pipeline each (Llama 3, arXiv:2407.21783).
 _ENDS = 2
 _OF_REPLICAS = (SHARDINGS.index("zero2"), SHARDINGS.index("zero3"))
 

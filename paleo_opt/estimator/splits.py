@@ -81,10 +81,10 @@ class Split:
     assignment: str = ASSIGNMENTS[0]
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("tensor", "context", "expert", "pipeline", "virtual_stages"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} must be at least 1, not {getattr(self, name)}")
+        counts = ("tensor", "context", "expert", "pipeline", "virtual_stages")
+        problems = [
+            f"{name} must be at least 1, not {getattr(self, name)}" for name in counts if getattr(self, name) < 1
+        ]
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 problems.append(f"{name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")

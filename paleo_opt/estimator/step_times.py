@@ -12,20 +12,13 @@ import numpy as np
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.block_estimate import send_time
-from paleo_opt.estimator.block_times import (
-    GRADIENT_ROWS,
-    MICRO_ROWS,
-    ZERO1,
-    ZERO2,
-    ZERO3,
-    BlockTimes,
-    effective_sharding,
-    identify,
-)
+from paleo_opt.estimator.block_times import MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.places import make_places
+from paleo_opt.estimator.split_identities import ZERO1, ZERO2, ZERO3, effective_sharding, identify
 from paleo_opt.estimator.splits import Split
+from paleo_opt.estimator.stage_gradients import GRADIENT_ROWS, gradient_times
 from paleo_opt.estimator.stage_times import Floats, StageTimes
 from paleo_opt.estimator.strategy import Strategies, Strategy
 
@@ -107,7 +100,7 @@ def _of_blocks(
     seconds = dict(zip(MICRO_ROWS, rows[:, 0].tolist(), strict=False))
     stages, virtual = split.pipeline, split.virtual_stages
     sharding = int(effective_sharding(strategies.splits)[0])
-    kept = _gradients(estimates, sharding, times.gradients(first, gpus)[:, 0], strategy.accumulation)
+    kept = _gradients(estimates, sharding, gradient_times(times, first, gpus)[:, 0], strategy.accumulation)
 
     blocks = _chunks(times, split, rows)
     at_first, at_last = np.zeros(blocks.size), np.zeros(blocks.size)
