@@ -155,7 +155,7 @@ class _Divider:
         output = _positions(layer.output_shape, rows)
         what = layer.name.rpartition("/")[2]
         if layer.type == "InnerProduct" and what in _BY_OUTPUTS:
-            outputs = -(-layer.outputs // tensor)
+            outputs = -(-(layer.outputs + self._copied(what)) // tensor)
             return replace(layer, input_shapes=inputs, output_shape=(*output[:-1], outputs), outputs=outputs)
         if layer.type == "InnerProduct" and what in _BY_INPUTS:
             narrow = tuple((*shape[:-1], -(-shape[-1] // tensor)) for shape in inputs)
@@ -171,6 +171,13 @@ class _Divider:
         if layer.type == "Embedding":
             return replace(layer, input_shapes=inputs, output_shape=output, vocabulary=-(-layer.vocabulary // tensor))
         return replace(layer, input_shapes=inputs, output_shape=output)
+
+    def _copied(self, what: str) -> int:
+        """Outputs of a projection beyond its own: heads of keys and values that more than one device has."""
+        if what not in ("query_key_value", "key_value"):
+            return 0
+        heads, tensor = self.sizes.kv_heads, self.split.tensor
+        return (-(-heads // tensor) * tensor - heads) * (self.sizes.head_size + self.sizes.value_head_size)
 
     def _attention(self, layer: Layer, sizes: AttentionSizes) -> Layer:
         split = self.split
