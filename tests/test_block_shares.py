@@ -57,7 +57,7 @@ def tensor_splits() -> Iterator[tuple[str, int]]:
         )
 
 
-@pytest.mark.parametrize(("name", "tensor"), tensor_splits())
+@pytest.mark.parametrize(("name", "tensor"), list(tensor_splits()))
 def test_tensor_parallel_shares_add_up_to_the_network(name: str, tensor: int) -> None:
     sizes = sizes_of(name)
     hidden, blocks = sizes.hidden, sizes.layers + sizes.encoder_layers
