@@ -204,7 +204,7 @@ class TestAssumptions:
     def test_interleaved_sources(self) -> None:
         # "We use interleaved pipeline-parallel schedule with six and three interleaving stages" (MegaScale, 6.1).
         assert split_of(replace(SIZES, software="MegaScale")).virtual_stages == 6
-        paper = resolved(replace(ROW, software="Narayanan 2021 Megatron-LM"))
+        paper = resolved(replace(ROW, software="Llama 3 herd"))
         assert {s.blocks.virtual_stages for s in paper.alternatives if s.blocks} == {2, 3, 4, 6, 12}
         assert split_of(ROW).virtual_stages == 1
 
@@ -323,7 +323,7 @@ class TestSources:
         assert all(entry.why for entry in sources())
 
     def test_the_first_that_fits_counts(self) -> None:
-        assert source_of("Narayanan 2021 Megatron-LM").interleaved
+        assert source_of("Llama 3 herd").interleaved
         assert not source_of("Korthikanti 2022 Megatron-LM").interleaved
 
 

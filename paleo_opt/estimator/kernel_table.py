@@ -20,7 +20,7 @@ from paleo_opt.network.graph import Layer
 
 Floats = NDArray[np.float64]
 #: Constants of a platform that say how well a kernel runs.
-SHARES = ("products", "convolutions", "filter_gradients", "winograd", "fft", "memory", "attention")
+SHARES = ("products", "convolutions", "filter_gradients", "winograd", "fft", "memory", "attention", "experts")
 #: Which platforms run a kernel: those that lack an ability, all, those that have an ability.
 RUNS = (*(("unless", name) for name in FUSIBLE), ("", ""), *(("only", name) for name in FUSIBLE))
 _COMMON = len(ALGORITHMS)

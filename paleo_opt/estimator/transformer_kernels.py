@@ -34,6 +34,11 @@ def _products(m: Term, n: Term, k: Term, count: float, elements: Term, converted
     return Kernel(m, n, k, count, elements, "products", "gemm", NO_PRODUCT, converted)
 
 
+def _grouped(m: Term, n: Term, k: Term, count: float, elements: Term, converted: Term) -> Kernel:
+    """The products of all experts in one kernel."""
+    return Kernel(m, n, k, count, elements, "experts", "gemm", NO_PRODUCT, converted)
+
+
 def _fused(m: Term, n: Term, k: Term, count: float, elements: Term) -> Kernel:
     """Attention's products in one kernel."""
     return Kernel(m, n, k, count, elements, "attention", "gemm", NO_PRODUCT, only="attention")
@@ -170,9 +175,9 @@ def _experts(layer: Layer, parts: int) -> KernelPasses:
         a, b = Term(features, 0.0), Term(outputs, 0.0)
         elements = Term(count * features * outputs, copies * (features + outputs))
         return (
-            _products(each, b, a, count, elements, Term(0.0, copies * features)),
-            _products(each, a, b, count, elements, Term(0.0, copies * outputs)),
-            _products(a, b, each, count, elements, NO_PRODUCT),
+            _grouped(each, b, a, count, elements, Term(0.0, copies * features)),
+            _grouped(each, a, b, count, elements, Term(0.0, copies * outputs)),
+            _grouped(a, b, each, count, elements, NO_PRODUCT),
         )
 
     up, down = dense(hidden, inner), dense(ffn, hidden)

@@ -42,6 +42,7 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "winograd": _share(0.70, 0.20, "the products of Winograd convolutions"),
         "fft": _share(0.40, 0.30, "transforms and products of FFT convolutions"),
         "attention": _share(0.60, 0.20, "the products of fused attention"),
+        "experts": _share(0.75, 0.20, "the products of experts, many side by side in one kernel"),
         "softmax": Meaning(
             "number", 0.1, 1e3, Constant(8.0, 0.4), "scores that fused attention exponentiates per clock and multiprocessor"
         ),

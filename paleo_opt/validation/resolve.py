@@ -95,7 +95,7 @@ class Resolver:
             platform,
             tuple(assumed),
             strategies if len(strategies) > 1 else (),
-            None if network.transformer is None else counted_flops(row, network.transformer),
+            None if network.transformer is None else counted_flops(row, network),
         )
 
     def _network(self, row: MeasuredRow) -> Network:

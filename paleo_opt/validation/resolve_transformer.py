@@ -211,13 +211,24 @@ def _sequence_parallel(row: MeasuredRow) -> bool | None:
     return True if said == "always" or (said == "selective" and row.recompute == "selective") else None
 
 
-def counted_flops(row: MeasuredRow, sizes: TransformerSizes) -> float | None:
+def counted_flops(row: MeasuredRow, network: Network) -> float | None:
     """FLOPs of one sample's step as the row's source counts them; None where those are the model's.
 
     Megatron-LM's papers and logs count what the devices compute: with full recomputation each block's forward pass
-    twice (Narayanan et al., arXiv:2104.04473, equation 3): 96 s l h^2 (1 + s / 6h + V / 16 l h).
+    twice (Narayanan et al., arXiv:2104.04473, equation 3): 96 s l h^2 (1 + s / 6h + V / 16 l h). Others count of
+    attention only the pairs of positions that a causal mask leaves.
     """
-    if row.quantity != "tflops_per_gpu" or row.recompute != "full" or source_of(row.software).counts == "":
+    sizes, counts = network.transformer, source_of(row.software).counts
+    if row.quantity != "tflops_per_gpu" or sizes is None or not counts:
+        return None
+    if counts == "causal":
+        hidden_pairs = (
+            layer.forward_flops * (1.0 - layer.attention.computed_pairs / layer.attention.visible_pairs)
+            for layer in network.layers
+            if layer.attention is not None
+        )
+        return 3.0 * (network.forward_flops - sum(hidden_pairs))
+    if row.recompute != "full":
         return None
     length, hidden, layers = sizes.sequence_length, sizes.hidden, sizes.layers
     share = 1.0 + length / (6.0 * hidden) + sizes.vocab / (16.0 * layers * hidden)
