@@ -412,12 +412,12 @@ def _memory(
     state = shared(ZERO1) * states
 
     recompute = splits.recompute
-    kept, scores, attention = (times.amounts(name) for name in ("kept", "kept_scores", "kept_attention"))
-    cheap = attention + times.amounts("kept_cheap")
+    kept, scores = times.amounts("kept"), times.amounts("kept_scores")
+    cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
     boundary, largest = times.amounts("boundary"), times.amounts("largest_kept")
     scored = kept + scores
     each_fused = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - cheap, kept))
-    each_scored = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - attention, scored))
+    each_scored = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept, scored))
     again_fused = np.where(recompute == _FULL, largest - scores, 0.0)
     again_scored = np.where(recompute == _FULL, largest, np.where(recompute == _SELECTIVE, scores, 0.0))
     if fused.all():
@@ -425,6 +425,10 @@ def _memory(
     else:
         each = np.where(fused, each_fused[layout], each_scored[layout])
         again = np.where(fused, again_fused[layout], again_scored[layout])
+    again_products = 1.0 - sending.kept_products[place]
+    if again_products.any():
+        products = np.where(recompute == _SELECTIVE, times.amounts("kept_products"), 0.0)[layout]
+        each = each - np.where(fused, again_products * products, 0.0)
     gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
     # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
     ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)

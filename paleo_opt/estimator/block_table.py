@@ -35,6 +35,7 @@ class BlockTable:
         kept_scores: Of them, scores and their masks, which fused attention never keeps.
         kept_attention: Besides the scores, what computing attention again spares: its output.
         kept_cheap: What computing the normalizations and activations again spares.
+        kept_products: Outputs of products.
         largest_kept: As ``kept``, of the largest kind of block, scores included.
         boundary: Elements that enter a block on one device: what is kept under full recomputation.
         first_kept: Of the layers before the blocks.
@@ -60,6 +61,7 @@ class BlockTable:
     kept_scores: float
     kept_attention: float
     kept_cheap: float
+    kept_products: float
     largest_kept: float
     boundary: float
     first_kept: float
@@ -132,6 +134,7 @@ def _amounts(sizes: TransformerSizes, split: Split, share: Share, total: int) ->
         "kept": average(kept),
         "kept_scores": average(scores),
         "kept_attention": average(outputs),
+        "kept_products": average({kind.name: _kept_products(kind.layers) for kind in share.kinds}),
         "kept_cheap": average({kind.name: _kept_cheap(kind.layers) for kind in share.kinds}),
         "largest_kept": max(kept[name] + scores[name] for name in kept),
         "boundary": -(-length // rows) * float(sizes.hidden),
@@ -174,6 +177,10 @@ def _kept_cheap(layers: Iterable[Layer]) -> float:
         elif layer.experts is not None:
             total += float(layer.output_shape[0] * layer.experts.top_k * layer.experts.ffn)
     return total
+
+
+def _kept_products(layers: Iterable[Layer]) -> float:
+    return float(sum(kept_elements(layer) for layer in layers if layer.type == "InnerProduct"))
 
 
 def _p(layer: Layer) -> int:

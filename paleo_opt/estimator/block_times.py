@@ -137,7 +137,7 @@ class BlockTimes:
         splits, weight = self.identities.splits.at(index), self.places.weight_bytes[place]
         recompute = splits.recompute
         forward, backward, hosts = self._computation(index, place, batch)
-        core, cheap, _, first, last = range(len(GROUPS))
+        core, cheap, rest, first, last = range(len(GROUPS))
         block = slice(core, first)
         apart = distances(splits, gpus)
         passes = np.where(recompute == FULL, 3.0, 2.0) if self.training else np.ones(batch.size)
@@ -156,7 +156,8 @@ class BlockTimes:
         whole = np.maximum(forward[block].sum(axis=0), hosts[0] - waiting)
         back = np.maximum(backward[block].sum(axis=0), hosts[1] - waiting)
         # Where attention keeps no scores, selective recomputation is of what else is cheap for its size.
-        selective = forward[core] + np.where(sending.fused_attention[place], forward[cheap], 0.0)
+        light = forward[cheap] + (1.0 - sending.kept_products[place]) * forward[rest]
+        selective = forward[core] + np.where(sending.fused_attention[place], light, 0.0)
         again = np.where(recompute == FULL, whole, np.where(recompute == SELECTIVE, selective, 0.0))
         trained = float(self.training)
         rows = [

@@ -51,6 +51,7 @@ class Sending:
         fragmentation: Share of the memory in use that no tensor has, besides.
         gradient_bytes: Of one gradient that is added up.
         fused_attention: Whether attention keeps no scores.
+        kept_products: Share of the products whose outputs selective recomputation keeps.
     """
 
     connections: Connections
@@ -69,6 +70,7 @@ class Sending:
     fragmentation: Floats
     gradient_bytes: Floats
     fused_attention: NDArray[np.bool_]
+    kept_products: Floats
 
 
 def make_sending(
@@ -111,6 +113,7 @@ def make_sending(
             ]
         ),
         fused_attention=np.array(["attention" in platform.fused for platform in platforms]),
+        kept_products=np.array([platform.kept_products for platform in platforms]),
     )
 
 

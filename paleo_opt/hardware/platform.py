@@ -94,6 +94,7 @@ class Platform:
         servers: Where parameter servers keep a node's parameters: on its ``devices``, each a part of them, or on its
             ``host``.
         collective: What sends them: a collective's name, or ``auto``.
+        kept_products: Share of the products whose outputs selective recomputation keeps.
         gradient_bytes: Of a gradient that is added up over micro-batches and devices; None for those of a weight.
         sequence_parallel: Whether tensor-parallel devices also divide positions unless one says otherwise.
         software: How measured tables name it: a row is this platform's where all words of one entry are in its
@@ -112,6 +113,7 @@ class Platform:
     servers: str = "devices"
     collective: str = "auto"
     gradient_bytes: float | None = None
+    kept_products: float = 1.0
     sequence_parallel: bool = False
     software: tuple[str, ...] = ()
     file: str = ""

@@ -88,6 +88,7 @@ def _read_platform(path: Path, overrides: Mapping[str, str]) -> Platform:
         bucket_bytes=fields.value("buckets", _buckets, base.bucket_bytes),
         servers=fields.text("servers", base.servers, SERVERS),
         collective=fields.text("collective", base.collective, COLLECTIVES),
+        kept_products=fields.number("kept_products", base.kept_products, 0.0, 1.0),
         gradient_bytes=GRADIENTS[fields.text("gradients", _gradients(base), tuple(GRADIENTS)) or "weights"],
         sequence_parallel=fields.flag("sequence_parallel", base.sequence_parallel),
         software=fields.sequence("software", as_text(), ()),
