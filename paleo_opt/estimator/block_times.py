@@ -258,6 +258,7 @@ class BlockTimes:
         sending = self.places.sending
         assert sending is not None
         reach, found = sending.connections.reach[place], []
+        own = sending.send[place]
         used = (self.identities.splits.pipeline > 1).any()
         for level in range(reach.shape[1]):
             if not used:
@@ -266,5 +267,5 @@ class BlockTimes:
             # Every device of a node sends at the same time.
             below = np.minimum(reach[:, level - 1], _MOST_DEVICES) if level else np.ones(message.size)
             routes = self.routes(place, np.full(message.size, 2.0), below)
-            found.append(communication_time("point_to_point", routes, message / splits.tensor) + gathered)
+            found.append(communication_time("point_to_point", routes, message / splits.tensor) + gathered + own)
         return found

@@ -48,6 +48,7 @@ class Sending:
         expert_overlap: Share of the exchanges of experts that hides.
         gather_overlap: Share of gathered parameters that may hide.
         dispatch: Host's time for a kernel [s].
+        send: Framework's time for a message between pipeline stages [s].
         fragmentation: Share of the memory in use that no tensor has, besides.
         gradient_bytes: Of one gradient that is added up.
         fused_attention: Whether attention keeps no scores.
@@ -67,6 +68,7 @@ class Sending:
     expert_overlap: Floats
     gather_overlap: Floats
     dispatch: Floats
+    send: Floats
     fragmentation: Floats
     gradient_bytes: Floats
     fused_attention: NDArray[np.bool_]
@@ -105,6 +107,7 @@ def make_sending(
         expert_overlap=constants("expert_overlap"),
         gather_overlap=constants("gather_overlap"),
         dispatch=constants("dispatch"),
+        send=constants("send"),
         fragmentation=constants("fragmentation"),
         gradient_bytes=np.array(
             [

@@ -51,6 +51,9 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "dispatch": Meaning(
             "time", 1e-7, 1e-3, Constant(8e-6, 0.5), "of the host for a kernel, while the device works on those before"
         ),
+        "send": Meaning(
+            "time", 1e-7, 1e-1, Constant(2e-5, 1.0), "of the framework for a message between pipeline stages"
+        ),
         "step_overhead": Meaning("time", 1e-6, 1.0, Constant(1e-3, 1.0), "of the framework in each step"),
         "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
         "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),
