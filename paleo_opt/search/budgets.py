@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,4 +127,4 @@ def ranked(rows: Rows, blocks: Sequence[Block], goal: str, allowed: NDArray[np.b
 
 def select(rows: Rows, chosen: slice | Integers) -> Rows:
     """Some of the rows."""
-    return Rows(**{field.name: getattr(rows, field.name)[chosen] for field in fields(Rows)})
+    return rows.at(chosen)

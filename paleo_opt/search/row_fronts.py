@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.strategy import Integers
 from paleo_opt.search.blocks import Block
-from paleo_opt.search.sweep import Limits, Rows, join
+from paleo_opt.search.rows import Rows, join
+from paleo_opt.search.shares import one_at_a_time, run, shared_out
+from paleo_opt.search.sweep import Limits
 from paleo_opt.search.tiles import Together, groups_of
 
 #: Blocks evaluated together at most: what is kept between tiles grows with them.
@@ -74,16 +77,8 @@ def unbeaten(row: Integers, time: Floats, energy: Floats) -> Integers:
     return kept
 
 
-def _solve(
-    table: CostTable,
-    blocks: Sequence[Block],
-    indices: Sequence[int],
-    limits: Limits,
-    options: Options,
-    progress: Callable[[int], None] | None,
-) -> Rows:
+def _solve(together: Together, limits: Limits, progress: Callable[[int], None] | None) -> Rows:
     """The fronts of all rows of some blocks that share their split, tensor and collectives."""
-    together = Together.of(table, blocks, indices, options)
     gpus, every = together.gpus, np.arange(together.collectives)[:, None]
     fitting, within = (np.zeros(gpus.size, dtype=np.int64) for _ in range(2))
     left = int(together.sizes.sum())
@@ -159,10 +154,12 @@ def row_fronts(
         As of `sweep.sweep`, but feasible strategies alone, and as many of one block and number of GPUs as are on its
         front; each carries the counts of its block and GPUs.
     """
-    parts = [
-        _solve(table, [blocks[i] for i in some], some, limits, options, progress)
-        for some in groups_of(blocks, _TOGETHER)
-    ]
+    progress = one_at_a_time(progress)
+    parts = []
+    for some in groups_of(blocks, _TOGETHER):
+        shares = shared_out([blocks[index] for index in some], some)
+        together = [Together.of(table, *share, options, number) for number, share in enumerate(shares)]
+        parts.append(run([partial(_solve, each, limits, progress) for each in together]))
     return join([NO_ROWS, *parts])
 
 

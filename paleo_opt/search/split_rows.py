@@ -14,25 +14,23 @@ from paleo_opt.search.blocks import Keep, Plans, runs
 from paleo_opt.search.layouts import Layouts
 
 #: Plans made at once: whole rows, to about this many; and rows whose batches are made at once.
-_PLANS_AT_ONCE = 65_536
+_PLANS_AT_ONCE = 262_144
 _ROWS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True, eq=False)
 class _Batches:
-    """What each row can take in one step. V is 2: without and with virtual stages.
+    """What each row can take in one step. V is 2: without and with virtual stages. M micro-batches.
 
     Attributes:
-        counts: Pairs of micro-batch and accumulation. Shape (rows, V).
-        starts: Where each row's and V's pairs start. Shape (rows, V).
-        micro_batch: Of all pairs, by row, then V, then micro-batch. Shape (pairs,).
-        accumulation: Likewise.
-        fewest: The smallest accumulation of each row and V; 0 where there is none. Shape (rows, V).
+        counts: Accumulations. Shape (rows, V, M).
+        starts: Where those of each row, V and micro-batch start. Shape (rows, V, M).
+        accumulation: All of them. Shape (accumulations,).
+        fewest: The smallest; 0 where there is none. Shape (rows, V, M).
     """
 
     counts: Integers
     starts: Integers
-    micro_batch: Integers
     accumulation: Integers
     fewest: Integers
 
@@ -84,14 +82,14 @@ class SplitRows:
             layouts.interleaved == np.arange(2)[:, None]
         )
         splits = np.add.reduceat(some, layouts.starts[:-1], axis=2, dtype=np.int64)
-        found: Integers = (splits[self._alone.astype(np.int64), :, self.group] * batches.counts).sum(axis=1)
+        found: Integers = (splits[self._alone.astype(np.int64), :, self.group] * batches.counts.sum(axis=2)).sum(axis=1)
         return found
 
     def plans(self, keep: Keep | None = None) -> Iterator[Plans]:
         """The plans in order of the rows, some rows at a time: by split, then micro-batch, then accumulation.
 
-        ``keep`` is asked of each row and split with its smallest micro-batch and its smallest accumulation, which need
-        least memory, whether to make the plans of that row and split.
+        ``keep`` is asked whether to make plans: of a row and split by the smallest micro-batch and accumulation of any
+        of them, then of each micro-batch by its smallest accumulation. These need least memory.
         """
         for start in range(0, self.gpus.size, _ROWS_AT_ONCE):
             some = self.at(slice(start, start + _ROWS_AT_ONCE))
@@ -108,22 +106,33 @@ class SplitRows:
         lengths = end - begin
         row = np.repeat(np.arange(first, last), lengths)
         layout = np.arange(row.size) + np.repeat(end - np.cumsum(lengths), lengths)
+        possible = batches.counts.max(axis=2) > 0
+        kept = np.flatnonzero(possible[row, layouts.interleaved[layout]] & (~self._alone[row] | layouts.alone[layout]))
+        row, layout = row[kept], layout[kept]
         variant = layouts.interleaved[layout]
-        counts = batches.counts[row, variant]
-        kept = np.flatnonzero((counts > 0) & (~self._alone[row] | layouts.alone[layout]))
-        row, layout, variant, counts = row[kept], layout[kept], variant[kept], counts[kept]
-        start = batches.starts[row, variant]
-        if keep is not None:
-            smallest = Plans(row + offset, layout, batches.micro_batch[start], batches.fewest[row, variant])
-            kept = np.flatnonzero(keep(smallest))
-            row, layout, start, counts = row[kept], layout[kept], start[kept], counts[kept]
-        pair = np.repeat(start - (np.cumsum(counts) - counts), counts)
-        pair += np.arange(pair.size)
+
+        def looked_at(row: Integers, layout: Integers, micro: Integers, accumulation: Integers) -> Integers:
+            if keep is None or not row.size:
+                return np.arange(row.size)
+            return np.flatnonzero(keep(Plans(row + offset, layout, self.micro_batch[micro], accumulation)))
+
+        smallest = (batches.counts > 0).argmax(axis=2)[row, variant]
+        # A larger micro-batch may come with a smaller accumulation.
+        fewest = np.where(batches.counts > 0, batches.fewest, np.iinfo(np.int64).max).min(axis=2)
+        kept = looked_at(row, layout, smallest, fewest[row, variant])
+        row, layout, variant = row[kept], layout[kept], variant[kept]
+        pair, micro = np.nonzero(batches.counts[row, variant])
+        row, layout, variant = row[pair], layout[pair], variant[pair]
+        kept = looked_at(row, layout, micro, batches.fewest[row, variant, micro])
+        row, layout, variant, micro = row[kept], layout[kept], variant[kept], micro[kept]
+        counts = batches.counts[row, variant, micro]
+        place = np.repeat(batches.starts[row, variant, micro] - (np.cumsum(counts) - counts), counts)
+        place += np.arange(place.size)
         return Plans(
             row=np.repeat(row + offset, counts),
             layout=np.repeat(layout, counts),
-            micro_batch=batches.micro_batch[pair],
-            accumulation=batches.accumulation[pair],
+            micro_batch=np.repeat(self.micro_batch[micro], counts),
+            accumulation=batches.accumulation[place],
         )
 
     def _batches(self) -> _Batches:
@@ -142,15 +151,14 @@ class SplitRows:
             valid = accumulation > 0
             valid[..., 1:] &= accumulation[..., 1:] > accumulation[..., :-1]
         valid &= self._small_enough[:, None, :, None]
-        row, variant, micro, batch = np.nonzero(valid)
-        counts = valid.sum(axis=(2, 3))
+        counts = valid.sum(axis=3)
         accumulation = np.broadcast_to(accumulation, valid.shape)
-        fewest = np.where(valid, accumulation, np.iinfo(np.int64).max).min(axis=(2, 3), initial=np.iinfo(np.int64).max)
+        most = np.iinfo(np.int64).max
+        fewest = np.where(valid, accumulation, most).min(axis=3, initial=most)
         return _Batches(
             counts=counts,
             starts=(np.cumsum(counts) - counts.reshape(-1)).reshape(counts.shape),
-            micro_batch=self.micro_batch[micro],
-            accumulation=accumulation[row, variant, micro, batch],
+            accumulation=accumulation[valid],
             fewest=np.where(counts > 0, fewest, 0),
         )
 

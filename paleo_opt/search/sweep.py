@@ -8,7 +8,8 @@ evaluated, fit, and kept to the limits. Within a row money grows with time, so i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import MONTH_S
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.strategy import Integers, Strategy
+from paleo_opt.estimator.strategy import Integers
 from paleo_opt.search.blocks import Block, Plans
+from paleo_opt.search.rows import Rows as Rows
+from paleo_opt.search.rows import join as join
+from paleo_opt.search.shares import one_at_a_time, run, shared_out
 from paleo_opt.search.tiles import Together, groups_of
 
 #: Ranks what breaks a limit behind all that keeps to it, and still by its figure.
@@ -39,53 +43,6 @@ class Limits:
     energy_kwh: float = np.inf
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The best strategy of each row, as a struct of arrays. Shapes (rows,).
-
-    Attributes:
-        block: Index of the block.
-        gpus: Devices.
-        group: Of the block's splits; 0 for a network of layers.
-        strategies: Evaluated in the row.
-        fitting: Of them, how many fit a device's memory.
-        feasible: Of them, how many keep to the limits too.
-        time_s: Of the best (see `solve`); infinite where none fits.
-        cost_usd: Of that one; NaN where the cluster has no price.
-        energy_kwh: Of that one; NaN where the device's power is not published.
-        layout: Of that one: index into the block's splits; 0 for a network of layers.
-        micro_batch: Of that one; 0 where none fits.
-        accumulation: Likewise.
-        collective: Index into the block's collectives.
-        memory_bytes: Least memory of any strategy of the row; of a transformer perhaps a little less.
-    """
-
-    block: Integers
-    gpus: Integers
-    group: Integers
-    strategies: Integers
-    fitting: Integers
-    feasible: Integers
-    time_s: Floats
-    cost_usd: Floats
-    energy_kwh: Floats
-    layout: Integers
-    micro_batch: Integers
-    accumulation: Integers
-    collective: Integers
-    memory_bytes: Floats
-
-    def strategy(self, blocks: Sequence[Block], row: int) -> Strategy:
-        """The best strategy of a row that has one."""
-        columns = (self.gpus, self.layout, self.micro_batch, self.accumulation, self.collective)
-        return blocks[int(self.block[row])].strategy(*(int(column[row]) for column in columns))
-
-
-def join(parts: Sequence[Rows]) -> Rows:
-    """The rows of several blocks, in their order."""
-    return Rows(**{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)})
-
-
 def _longest_times(places: Places, place: Integers, gpus: Integers, limits: Limits, options: Options) -> Floats:
     """The time at which each row meets its limit of time or money [s]; none is allowed where the price is unknown.
 
@@ -102,27 +59,10 @@ def _longest_times(places: Places, place: Integers, gpus: Integers, limits: Limi
     return longest
 
 
-def solve(
-    table: CostTable,
-    blocks: Sequence[Block],
-    indices: Sequence[int],
-    limits: Limits,
-    options: Options,
-    goal: str = "time",
-    progress: Callable[[int], None] | None = None,
+def _solve(
+    together: Together, limits: Limits, options: Options, goal: str, progress: Callable[[int], None] | None
 ) -> Rows:
-    """Evaluate every strategy of some blocks that share their split, tensor and collectives.
-
-    Args:
-        table: The compiled network, with a training job.
-        blocks: What to evaluate, at least one.
-        indices: Of the blocks, as noted in the rows.
-        limits: What is feasible. The best of a row is the best feasible, or where there is none the best that fits.
-        options: The model's constants.
-        goal: ``time``, ``cost`` or ``energy``. Within a row money grows with time, so the first two are one.
-        progress: Called after each tile with the strategies it held.
-    """
-    together = Together.of(table, blocks, indices, options)
+    """Evaluate every strategy of some blocks."""
     gpus, collectives = together.gpus, together.collectives
     longest = _longest_times(together.memos.places, together.place, gpus, limits, options)
     limited = bool(np.isfinite(longest).any())
@@ -203,8 +143,8 @@ def solve(
 def solve_block(
     table: CostTable, block: Block, index: int, limits: Limits, options: Options, goal: str = "time"
 ) -> Rows:
-    """Evaluate every strategy of one block, as `solve`."""
-    return solve(table, [block], [index], limits, options, goal)
+    """Evaluate every strategy of one block, as `sweep`; ``index`` is what its rows call it."""
+    return _solve(Together.of(table, [block], [index], options), limits, options, goal, None)
 
 
 def sweep(
@@ -217,8 +157,24 @@ def sweep(
 ) -> Rows:
     """Evaluate every strategy of every block, blocks of one layout together.
 
-    The rows come in the order of the blocks' layouts, then of the blocks. Raises as `estimate.estimate`.
+    Args:
+        table: The compiled network, with a training job.
+        blocks: What to evaluate, at least one.
+        limits: What is feasible. The best of a row is the best feasible, or where there is none the best that fits.
+        options: The model's constants.
+        goal: ``time``, ``cost`` or ``energy``. Within a row money grows with time, so the first two are one.
+        progress: Called after each tile with the strategies it held.
+
+    Returns:
+        The rows in the order of the blocks' layouts, then of the blocks.
+
+    Raises:
+        SpecError: as `estimate.estimate`.
     """
-    return join(
-        [solve(table, [blocks[i] for i in some], some, limits, options, goal, progress) for some in groups_of(blocks)]
-    )
+    progress = one_at_a_time(progress)
+    parts = []
+    for some in groups_of(blocks):
+        shares = shared_out([blocks[index] for index in some], some)
+        together = [Together.of(table, *share, options, number) for number, share in enumerate(shares)]
+        parts.append(run([partial(_solve, each, limits, options, goal, progress) for each in together]))
+    return join(parts)

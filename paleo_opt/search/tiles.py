@@ -21,6 +21,8 @@ from paleo_opt.search.transformer_block import TransformerBlock
 
 #: Strategies evaluated at once: a few arrays of this size stay in the second-level cache.
 TILE = 65_536
+#: Of transformers, whose distinct splits cost more per tile than their strategies do in a larger one.
+BLOCKS_TILE = 262_144
 #: Sets of clusters and layouts whose intermediate values are kept.
 _MOST_MEMOS = 64
 _NO_LAYOUT = np.zeros((), dtype=np.int64)
@@ -53,15 +55,17 @@ class Together:
     first_row: Integers
 
     @staticmethod
-    def of(table: CostTable, blocks: Sequence[Block], indices: Sequence[int], options: Options) -> Together:
-        """Some blocks that are `Block.alike`."""
+    def of(
+        table: CostTable, blocks: Sequence[Block], indices: Sequence[int], options: Options, share: int = 0
+    ) -> Together:
+        """Some blocks that are `Block.alike`; what is kept between tiles is each ``share``'s own."""
         lengths = np.array([block.gpus.size for block in blocks])
         return Together(
             table=table,
             blocks=tuple(blocks),
             indices=tuple(indices),
             options=options,
-            memos=_kept_memos(table, blocks, options),
+            memos=_kept_memos(table, blocks, options, share),
             gpus=np.concatenate([block.gpus for block in blocks]),
             place=np.repeat(np.arange(len(blocks)), lengths),
             first_row=np.cumsum(lengths) - lengths,
@@ -120,7 +124,7 @@ class Together:
             least: Leaves out rows and splits of a transformer that even the smallest micro-batch does not fit, and
                 takes note of the least memory of each row that was looked at [bytes]. Shape (rows,).
         """
-        width = max(1, TILE // self.collectives)
+        width = max(1, (TILE if self.blocks[0].layouts is None else BLOCKS_TILE) // self.collectives)
         held: list[Plans] = []
         count = 0
         for plans in self._plans(least):
@@ -166,11 +170,11 @@ def _cut(plans: Plans, width: int) -> Iterator[Plans]:
         yield plans.at(slice(size * piece // pieces, size * (piece + 1) // pieces))
 
 
-def _kept_memos(table: CostTable, blocks: Sequence[Block], options: Options) -> Memos:
+def _kept_memos(table: CostTable, blocks: Sequence[Block], options: Options, share: int) -> Memos:
     """What was computed for the same clusters and options before: a question sweeps a space several times."""
     clusters = tuple(block.cluster for block in blocks)
     precisions = tuple(block.precision for block in blocks)
-    key = (blocks[0].alike, tuple(map(id, clusters)), precisions, id(options))
+    key = (share, blocks[0].alike, tuple(map(id, clusters)), precisions, id(options))
     if key not in table.memos:
         if len(table.memos) >= _MOST_MEMOS:
             table.memos.clear()
