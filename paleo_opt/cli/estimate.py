@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.terminal import emit
 
-    model = options.options_of(args)
+    model = options.options_of(args, network)
     table, strategy = options.configured(args, network, cluster, model)
     estimates = estimate(table, strategy, model)
     layers = layer_breakdown(table, strategy, model)

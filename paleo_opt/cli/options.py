@@ -272,14 +272,14 @@ def borrowed_price(args: argparse.Namespace, cluster: Cluster) -> list[str]:
     return [f"the price is that of {cluster.name} with its own devices, not of {args.device}"]
 
 
-def options_of(args: argparse.Namespace) -> Options:
-    """The model's options."""
+def options_of(args: argparse.Namespace, network: Network | None = None) -> Options:
+    """The model's options, for ``network`` where there is one."""
     from paleo_opt.cli.operations import operations_of, power_of
-    from paleo_opt.estimator.options import Options
+    from paleo_opt.estimator.options import Options, usual_platform
 
     return Options(
         model=args.model,
-        platform=args.platform,
+        platform=args.platform or (usual_platform(network, args.model) if network else None),
         updates=args.updates,
         ppp_comp=args.ppp_comp,
         ppp_comm=args.ppp_comm,

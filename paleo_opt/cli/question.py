@@ -84,7 +84,7 @@ def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
     return {
         "budgets": args.budget,
         "on": tuple(dict.fromkeys(args.on or ())),
-        "options": options.options_of(args),
+        "options": options.options_of(args, network),
         "overrides": overrides,
         **({"fixed": splits} if splits else {}),
         **{name: getattr(args, name) for name in names},

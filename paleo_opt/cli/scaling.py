@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.scaling import ScalingAnswer, render
     from paleo_opt.report.terminal import emit
 
-    model = options.options_of(args)
+    model = options.options_of(args, network)
     table = compile_network(network, args.conv_algorithm)
     split, micro_batch = splitting.scaled_split(args, table, cluster, model)
     # Where copies share the optimizer's state, gradients are scattered, whatever adds up whole ones.

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.tornado import SensitivityAnswer, render
     from paleo_opt.report.tornado import picture as drawn
 
-    model = options.options_of(args)
+    model = options.options_of(args, network)
     table, strategy = options.configured(args, network, cluster, model)
     remarks = tuple(options.borrowed_price(args, cluster))
     answer = SensitivityAnswer(network, sensitivity(table, strategy, model, args.minimize), model.model, remarks)

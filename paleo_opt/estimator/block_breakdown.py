@@ -8,7 +8,7 @@ from paleo_opt.estimator.block_shares import share_of
 from paleo_opt.estimator.block_table import compile_blocks
 from paleo_opt.estimator.breakdown import LayerEstimate, bound_of
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.roofline import kernel_times
 from paleo_opt.estimator.splits import Split
@@ -28,7 +28,7 @@ def block_breakdown(table: CostTable, strategy: Strategy, options: Options | Non
         strategy: With a split of its blocks.
         options: The model's constants.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     sizes, split = table.network.transformer, strategy.blocks
     assert sizes is not None and split is not None
     places = make_places([strategy.cluster], [strategy.precision], options)

@@ -16,6 +16,7 @@ from paleo_opt.estimator.compute import layer_times
 from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.estimate import Options
 from paleo_opt.estimator.layer_cost import CONVOLUTIONS
+from paleo_opt.estimator.options import usual_options
 from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.roofline import kernel_times
 from paleo_opt.estimator.strategy import Strategy
@@ -80,7 +81,7 @@ def layer_breakdown(table: CostTable, strategy: Strategy, options: Options | Non
     Raises:
         SpecError: the network has no such split.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     if strategy.blocks is not None:
         from paleo_opt.estimator.block_breakdown import block_breakdown
 

@@ -19,6 +19,7 @@ from paleo_opt.estimator.block_configuration import Batches, configure_blocks, g
 from paleo_opt.estimator.collectives import AUTO, COLLECTIVES
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options, estimate
+from paleo_opt.estimator.options import usual_options
 from paleo_opt.estimator.splits import BLOCKS
 from paleo_opt.estimator.strategy import Integers, Strategy
 from paleo_opt.estimator.synchronization import SERVERS
@@ -67,7 +68,7 @@ def configure(
         SpecError: choices that do not go together (a global batch that the workers cannot share evenly, more GPUs than
             the cluster has), or a split of blocks where there are none.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     if options.updates == "asynchronous":
         collective = collective or SERVERS
     precision = precision or cluster.device.training_precision

@@ -23,8 +23,8 @@ from paleo_opt.estimator.cost_table import CostTable, Floats, Layout
 from paleo_opt.estimator.energy import computing_watts, waiting_watts
 from paleo_opt.estimator.memo import Memo, evaluate
 from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory, device_memory
-from paleo_opt.estimator.options import USUAL
 from paleo_opt.estimator.options import Options as Options
+from paleo_opt.estimator.options import usual_options
 from paleo_opt.estimator.parallelism import fetch_links, micro_batch_times
 from paleo_opt.estimator.parameter_server import asynchronous_updates
 from paleo_opt.estimator.places import Places, make_places
@@ -251,7 +251,7 @@ def estimate(
     """
     if isinstance(strategies, Strategy):
         strategies = strategies.as_strategies()
-    options = options or USUAL
+    options = options or usual_options(table.network)
     if options.model == "paleo" and AUTO in strategies.collectives:
         raise SpecError(f"collective {AUTO!r} is of the roofline model; PALEO has {', '.join(COLLECTIVES)}")
     if options.updates == "asynchronous" and set(strategies.collectives) != {SERVERS}:

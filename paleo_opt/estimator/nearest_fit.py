@@ -9,7 +9,7 @@ import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import estimate
-from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import CHOICES, Split, Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
@@ -34,7 +34,7 @@ def nearest_fit(table: CostTable, strategy: Strategy, options: Options | None = 
     """
     sizes, split = table.network.transformer, strategy.blocks
     assert sizes is not None and split is not None
-    options = options or Options()
+    options = options or usual_options(table.network)
     counts = 2 ** np.arange(_MOST_DEVICES.bit_length())
     named: list[dict[str, Any]] = [{name: value} for name in _NAMES for value in CHOICES[name]]
     changed = [replace(split, **change) for change in named]

@@ -15,7 +15,8 @@ from paleo_opt.hardware.cluster import PRICINGS, Cluster
 from paleo_opt.hardware.device import ELEMENT_BYTES, Device
 from paleo_opt.hardware.link_constants import link_constant
 from paleo_opt.hardware.platform import Platform
-from paleo_opt.hardware.platform_load import load_platform, platform_of
+from paleo_opt.hardware.platform_load import TRANSFORMER_PLATFORM, load_platform, platform_of
+from paleo_opt.network.graph import Network
 
 #: Platform percent of peak where neither the user nor the device's file gives one: the median that makes this model's
 #: GEMM-only estimate meet the published times, one value for vector units and one for tensor cores. fp32: 314 rows of
@@ -144,3 +145,14 @@ class Options:
 
 #: The defaults; one object, so that what depends on them is computed once.
 USUAL = Options()
+_OF_TRANSFORMERS = Options(platform=TRANSFORMER_PLATFORM)
+
+
+def usual_platform(network: Network, model: str) -> str | None:
+    """The platform of ``network`` under ``model`` where the user names none; None for each device's own."""
+    return TRANSFORMER_PLATFORM if network.transformer is not None and model == "roofline" else None
+
+
+def usual_options(network: Network) -> Options:
+    """The defaults for ``network``: transformers run on `TRANSFORMER_PLATFORM`, others on each device's own."""
+    return USUAL if network.transformer is None else _OF_TRANSFORMERS

@@ -18,7 +18,7 @@ from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.configuration import UNAIDED_COLLECTIVES, largest_micro_batch
 from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Estimates, estimate
-from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.prices import NodePrice
 from paleo_opt.estimator.splits import BLOCKS, Split, Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
@@ -122,7 +122,7 @@ def scaling(
     Raises:
         SpecError: an unknown kind, a batch of the other kind, more workers than the cluster has, or no whole groups.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     if kind not in KINDS:
         raise SpecError(f"scaling {kind!r}{nearest(kind, KINDS)}")
     if kind == "weak" and global_batch is not None:

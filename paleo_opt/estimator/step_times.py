@@ -15,6 +15,7 @@ from paleo_opt.estimator.block_estimate import send_time
 from paleo_opt.estimator.block_times import MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
+from paleo_opt.estimator.options import usual_options
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.split_identities import ZERO1, ZERO2, ZERO3, effective_sharding, identify
 from paleo_opt.estimator.splits import Split
@@ -37,7 +38,7 @@ def step_times(table: CostTable, strategy: Strategy, options: Options | None = N
     Raises:
         SpecError: there is no training step, or no common one as updates are asynchronous.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     if not options.training:
         raise SpecError("a timeline is of a training step; inference has a forward pass only")
     if options.updates == "asynchronous":
@@ -142,7 +143,7 @@ def _of_blocks(
 def stage_blocks(table: CostTable, strategy: Strategy, options: Options | None = None) -> list[int]:
     """Blocks of each chunk of a strategy's pipeline, in the model's order; `chunk_blocks` of its own times."""
     assert strategy.blocks is not None
-    times, rows = _micro_batch(table, strategy.as_strategies(), options or Options())
+    times, rows = _micro_batch(table, strategy.as_strategies(), options or usual_options(table.network))
     return [int(count) for count in _chunks(times, strategy.blocks, rows)]
 
 

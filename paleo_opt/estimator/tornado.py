@@ -10,7 +10,7 @@ import numpy as np
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import estimate
-from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.estimator.variations import Question, variations
 from paleo_opt.quantities import format_energy, format_money, format_time
@@ -96,7 +96,7 @@ def sensitivity(
     Raises:
         SpecError: another word, or a figure that is not known.
     """
-    options = options or Options()
+    options = options or usual_options(table.network)
     goal = minimize or "time"
     if goal not in ("time", "cost", "energy"):
         raise SpecError(f"minimize {goal!r}{nearest(goal, ('time', 'cost', 'energy'))}")

@@ -41,10 +41,10 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "filter_gradients": _share(0.75, 0.20, "filter gradients of convolutions"),
         "winograd": _share(0.70, 0.20, "the products of Winograd convolutions"),
         "fft": _share(0.40, 0.30, "transforms and products of FFT convolutions"),
-        "attention": _share(0.60, 0.20, "the products of fused attention"),
-        "experts": _share(0.75, 0.20, "the products of experts, many side by side in one kernel"),
+        "attention": _share(0.60, 0.35, "the products of fused attention"),
+        "experts": _share(0.50, 0.30, "the products of experts, many side by side in one kernel"),
         "softmax": Meaning(
-            "number", 0.1, 1e3, Constant(8.0, 0.4), "scores that fused attention exponentiates per clock and multiprocessor"
+            "number", 0.1, 1e3, Constant(8.0, 0.8), "scores that fused attention exponentiates a clock and multiprocessor"
         ),
         "memory": _share(0.85, 0.10, "memory-bound operations"),
         "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),
@@ -58,9 +58,9 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
         "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),
         "contention": _part(0.05, 1.0, "hidden communication that lengthens the computation behind it"),
-        "tensor_overlap": _part(0.02, 1.0, "tensor-parallel communication that hides behind products"),
-        "pipeline_overlap": _part(0.05, 1.0, "sends between pipeline stages that hide behind computation"),
-        "expert_overlap": _part(0.02, 1.0, "exchanges of tokens between experts that hide behind computation"),
+        "tensor_overlap": _part(0.10, 1.0, "tensor-parallel communication that hides behind products"),
+        "pipeline_overlap": _part(0.5, 0.7, "sends between pipeline stages that hide behind computation"),
+        "expert_overlap": _part(0.2, 1.0, "exchanges of tokens between experts that hide behind computation"),
         "gather_overlap": _part(0.8, 0.2, "gathering of sharded parameters that may hide behind computation"),
         "fragmentation": _part(0.03, 0.5, "allocated memory that no tensor uses"),
         "server": Meaning(

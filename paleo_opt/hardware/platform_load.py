@@ -23,6 +23,8 @@ COLLECTIVES = (
 )  # fmt: skip
 #: Bytes of a gradient by its name: as the weights have, or always in fp32.
 GRADIENTS: dict[str, float | None] = {"weights": None, "fp32": 4.0}
+#: Of transformers: what pipelines and tensor-parallel devices run, and what most published runs were fitted on.
+TRANSFORMER_PLATFORM = "megatron-core"
 #: Of a device whose file names no platform.
 DEFAULT_PLATFORM = "pytorch"
 

@@ -14,7 +14,7 @@ from typing import Any
 from paleo_opt.errors import Problem, SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Estimates, estimate
-from paleo_opt.estimator.options import Options
+from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
@@ -187,7 +187,7 @@ def load_problem(
     table = compile_network(network, conv_algorithm)
     if not isinstance(space, SearchSpace):
         space = load_space(space, of_space)
-    fixed, options = fixed or Fixed(), options or Options()
+    fixed, options = fixed or Fixed(), options or usual_options(table.network)
     if options.updates == "asynchronous" and fixed.collective is None:
         fixed = replace(fixed, collective=SERVERS)
     space = fixed.narrow(space, table, options.model)
