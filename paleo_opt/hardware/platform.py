@@ -44,7 +44,7 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "attention": _share(0.60, 0.35, "the products of fused attention"),
         "experts": _share(0.50, 0.30, "the products of experts, many side by side in one kernel"),
         "softmax": Meaning(
-            "number", 0.1, 1e3, Constant(8.0, 0.8), "scores that fused attention exponentiates a clock and multiprocessor"
+            "number", 0.1, 1e3, Constant(8.0, 0.8), "scores a clock that a multiprocessor exponentiates in attention"
         ),
         "memory": _share(0.85, 0.10, "memory-bound operations"),
         "launch": Meaning("time", 1e-7, 1e-3, Constant(5e-6, 0.5), "between two kernels, dispatch included"),

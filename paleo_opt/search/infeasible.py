@@ -12,12 +12,15 @@ from paleo_opt.errors import InfeasibleError, SpecError
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import LIMITED, Budgets, budget_text, figure, ranked, within
+from paleo_opt.search.changes import Change, changes_that_fit, split_in_words
 from paleo_opt.search.enumeration import splits_blocks
 from paleo_opt.search.problem import MOST_SWEPT, Choice, SearchProblem, count_strategies
 from paleo_opt.search.sweep import Limits, Rows, sweep
 from paleo_opt.search.tiles import Together
 
 _NO_LIMIT = 2**62
+#: Changes that would fit, at most so many in words.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class NothingFeasibleError(InfeasibleError):
         fitting: How many of them fit a device's memory.
         nearest: The strategy that exceeds the limits least.
         relaxations: What one larger budget would make feasible.
+        changes: What one other choice would make ``nearest`` fit, of a transformer.
     """
 
     def __init__(
@@ -57,11 +61,12 @@ class NothingFeasibleError(InfeasibleError):
         fitting: int,
         nearest: Choice,
         relaxations: Sequence[Relaxation] = (),
+        changes: Sequence[Change] = (),
     ) -> None:
         super().__init__(message)
         self.problem, self.binding, self.nearest = problem, binding, nearest
         self.strategies, self.fitting = strategies, fitting
-        self.relaxations = tuple(relaxations)
+        self.relaxations, self.changes = tuple(relaxations), tuple(changes)
 
 
 def nothing_feasible(
@@ -78,7 +83,9 @@ def nothing_feasible(
     counts = int(rows.strategies.sum()), int(rows.fitting.sum())
     if not rows.fitting.any():
         nearest, message = _out_of_memory(problem, blocks, rows, counts[0])
-        return NothingFeasibleError(message + _unproved(proved), problem, "memory", *counts, nearest)
+        changes = changes_that_fit(problem.table, nearest.strategy, problem.options)
+        message += _would_fit(nearest, changes) + _unproved(proved)
+        return NothingFeasibleError(message, problem, "memory", *counts, nearest, changes=changes)
     budgets = problem.budgets
     given = [name for name in LIMITED if getattr(budgets, name) is not None]
     excess = np.max([figure(rows, LIMITED[name]) / getattr(budgets, name) for name in given], axis=0)
@@ -100,6 +107,15 @@ def nothing_feasible(
     return NothingFeasibleError(message, problem, binding, *counts, nearest, relaxations)
 
 
+def _would_fit(nearest: Choice, changes: Sequence[Change]) -> str:
+    """The single changes of a transformer's strategy that would make it fit, as a line."""
+    if nearest.strategy.blocks is None:
+        return ""
+    capacity = quantities.format_memory(nearest.strategy.cluster.device.memory)
+    words = [f"{c.in_words()} ({quantities.format_memory(c.memory_bytes)} of {capacity})" for c in changes[:_NAMED]]
+    return f"\nwould fit: {', or '.join(words)}" if words else "\nno single change of it would fit"
+
+
 def _unproved(proved: bool) -> str:
     return "" if proved else "\nthe space is too large to try every strategy, so this is not proved"
 
@@ -113,7 +129,8 @@ def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, 
     capacity = np.array([block.cluster.device.memory for block in blocks])[rows.block]
     missing = rows.memory_bytes / capacity
     choice, excess = None, np.inf
-    for row in np.argsort(missing, kind="stable").tolist():
+    # Of those that need as much, the one with most GPUs can be changed in most ways.
+    for row in np.lexsort((-rows.gpus, missing)).tolist():
         # The least memory of a transformer's row is known from below.
         if missing[row] >= excess:
             break
@@ -122,9 +139,10 @@ def _out_of_memory(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, 
             choice, excess = found, found.memory_bytes / float(capacity[row])
     assert choice is not None, "there are strategies"
     strategy, needed, device = choice.strategy, choice.memory_bytes, choice.strategy.cluster.device
+    split = "" if strategy.blocks is None else f"{split_in_words(strategy.blocks)}, "
     message = (
         f"nothing fits: of {strategies:,} strategies the nearest needs {quantities.format_memory(needed)} a device "
-        f"(micro-batch {strategy.micro_batch:,}, {describe(strategy)}), "
+        f"({split}micro-batch {strategy.micro_batch:,}, {describe(strategy)}), "
         f"{quantities.format_memory(needed - device.memory)} more than the {quantities.format_memory(device.memory)} "
         f"of {device.name}"
     )
