@@ -84,8 +84,10 @@ def nothing_feasible(
     if not rows.fitting.any():
         nearest, message = _out_of_memory(problem, blocks, rows, counts[0])
         changes = changes_that_fit(problem.table, nearest.strategy, problem.options)
-        message += _would_fit(nearest, changes) + _unproved(proved)
-        return NothingFeasibleError(message, problem, "memory", *counts, nearest, changes=changes)
+        more = _more_gpus(problem) if proved else []
+        message += _would_fit(nearest, changes)
+        message += "".join(f"\n{budget_text('gpus', m.needed)} would do ({_in_words(m.choice, 'gpus')})" for m in more)
+        return NothingFeasibleError(message + _unproved(proved), problem, "memory", *counts, nearest, more, changes)
     budgets = problem.budgets
     given = [name for name in LIMITED if getattr(budgets, name) is not None]
     excess = np.max([figure(rows, LIMITED[name]) / getattr(budgets, name) for name in given], axis=0)
