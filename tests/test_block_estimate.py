@@ -36,7 +36,7 @@ TABLES = {
     )
 }
 CLUSTERS = ("dgx-h100", "dgx-a100", "p5.48xlarge", "dgx-gb200")
-PLATFORMS = (None, "megatron-core", "megatron-lm-2021", "torchtitan")
+PLATFORMS = ("pytorch", "megatron-core", "megatron-lm-2021", "torchtitan")
 
 
 @st.composite
@@ -247,12 +247,13 @@ def test_many_are_each_by_itself(mixtral: CostTable, shape: str) -> None:
 @pytest.mark.parametrize("tile", [100, 333])
 def test_tiles_of_a_sweep_are_the_whole(mixtral: CostTable, tile: int) -> None:
     strategies = some("flat")
-    whole = figures(estimate(mixtral, strategies))
-    memos = Memos(make_places(strategies.clusters, strategies.precisions, Options()))
+    options = Options(platform="megatron-core")
+    whole = figures(estimate(mixtral, strategies, options))
+    memos = Memos(make_places(strategies.clusters, strategies.precisions, options))
     for start in range(0, strategies.gpus.size, tile):
         part = slice(start, start + tile)
         columns = {name: getattr(strategies, name)[part] for name in COLUMNS}
-        found = figures(estimate(mixtral, replace(strategies, **columns), Options(), memos))
+        found = figures(estimate(mixtral, replace(strategies, **columns), options, memos))
         for name, values in found.items():
             assert values == pytest.approx(whole[name][part], rel=1e-12, abs=1e-15), name
 

@@ -24,10 +24,12 @@ from paleo_opt.network.transformer_sizes import TransformerSizes
 
 FAST = replace(DEVICE, peak={"fp32": 1e14, "bf16": 1e15}, memory=1e13, memory_bandwidth=1e13)
 INSIDE, BETWEEN = 1e11, 1e10
-#: All of a link's bandwidth is attained.
-OPTIONS = Options(ppp_comm=1.0)
-#: What hides on a platform of which nothing was measured.
+#: All of a link's bandwidth is attained, on a platform of which nothing was measured.
+OPTIONS = Options(platform="pytorch", ppp_comm=1.0)
+#: What hides there.
 HIDDEN = {name: CONSTANTS[f"{name}_overlap"].prior.value for name in ("tensor", "pipeline", "expert")}
+#: What the framework takes for a message between stages.
+SEND = CONSTANTS["send"].prior.value
 
 
 def links(inside: float = INSIDE, between: float = BETWEEN, per_node: int = 8) -> Cluster:
@@ -110,7 +112,7 @@ def test_each_pass_is_sent_to_the_next_stage(tensor: int, sequence_parallel: boo
     stages, passes = 4, 8
     split = {"tensor": tensor, "sequence_parallel": sequence_parallel, "virtual_stages": virtual}
     # Stages of one device each are neighbours inside of a node; those of eight are nodes, which have one connection.
-    one = message() / (INSIDE if tensor == 1 else BETWEEN)
+    one = message() / (INSIDE if tensor == 1 else BETWEEN) + SEND
     sends = 2 * passes * virtual * (1.0 - HIDDEN["pipeline"]) + 2 * (stages - 1)
     found = part("pipeline", tensor * stages, passes=passes, pipeline=stages, **split)
     assert found == pytest.approx(sends * one, rel=1e-6)
