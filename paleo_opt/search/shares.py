@@ -45,11 +45,12 @@ def shared_out(blocks: Sequence[Block], indices: Sequence[int]) -> list[tuple[li
 def run(tasks: Sequence[Callable[[], Rows]]) -> Rows:
     """The rows of all tasks, each in a thread of its own; in order of their blocks, groups of splits and GPUs."""
     if len(tasks) == 1:
-        return tasks[0]()
-    from concurrent.futures import ThreadPoolExecutor
+        rows = tasks[0]()
+    else:
+        from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        rows = join([future.result() for future in [pool.submit(task) for task in tasks]])
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            rows = join([future.result() for future in [pool.submit(task) for task in tasks]])
     return rows.at(np.lexsort((rows.gpus, rows.group, rows.block)))
 
 
