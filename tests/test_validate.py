@@ -324,11 +324,12 @@ class TestStandIns:
 class TestPublished:
     def test_every_row_is_predicted_or_refused(self, answer: Validation) -> None:
         rows = read_measured_table(PUBLISHED)
-        assert 100 <= len(rows) <= 200
+        assert 100 <= len(rows) <= 250
         ids = [item.row.id for item in (*answer.predictions, *answer.refused)]
         assert sorted(ids) == sorted(row.id for row in rows)
         assert all(np.isfinite(item.predicted) and item.predicted > 0 for item in answer.predictions)
-        assert not answer.refused
+        # The PALEO model of 2017 has no pipelines, nor parameters or activations that are not kept.
+        assert {item.row.id for item in answer.refused} == {row.id for row in rows if row.family == "transformer"}
         assert set(ASSUMPTIONS) >= {name for item in answer.predictions for name in item.assumed}
 
     def test_every_row_says_where_it_is_from(self) -> None:
