@@ -14,6 +14,9 @@ from paleo_opt.errors import SpecError, nearest
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 
+#: Behind an amount that starts with a dollar sign.
+_DOLLARS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+
 _BYTES = {f"{prefix}B": factor for prefix, factor in (_DECIMAL | _BINARY).items()}
 _BITS = {f"{prefix}b": factor / 8 for prefix, factor in _DECIMAL.items()}
 _SECONDS = {
@@ -58,9 +61,12 @@ def _split(text: str) -> tuple[float, str]:
     dollar, number, unit = match.groups()
     if dollar and unit.startswith("/"):
         unit, dollar = dollar + unit, ""  # $0.10/kWh
+    factor = 1.0
+    if dollar and unit in _DOLLARS:
+        factor, unit = _DOLLARS[unit], ""  # $8M
     if dollar and unit:
         raise SpecError(f"{text!r} has two units, '$' and {unit!r}")
-    return float(number.replace("_", "").replace(",", "")), dollar or unit
+    return float(number.replace("_", "").replace(",", "")) * factor, dollar or unit
 
 
 def parse(text: str, dimension: str) -> float:

@@ -46,6 +46,8 @@ from paleo_opt.quantities import (
         ("200kWh", "energy", 7.2e8),
         ("1MWh", "energy", 3.6e9),
         ("$5000", "money", 5000.0),
+        ("$8M", "money", 8e6),
+        ("$1.5k", "money", 1500.0),
         ("$ 21.957642", "money", 21.957642),
         ("$5,000.50", "money", 5000.5),
         ("1,234,567 USD", "money", 1_234_567.0),
