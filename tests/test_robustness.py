@@ -53,7 +53,7 @@ def test_constants_of_one_owner_move_only_its_own() -> None:
 
 def test_draws_are_near_estimates_made_anew() -> None:
     problem = load_problem("resnet50", parse_budgets(["64gpus"]), "time")
-    drawn = draw(problem, CANDIDATES, 8, seed=5)
+    drawn = draw(problem, CANDIDATES, 8, seed=7)
     for at, deviations in enumerate(0.3 * drawn.deviations):  # first order holds near the estimate
         shifts = dict(zip(drawn.keys, deviations.tolist(), strict=True))
         for column, strategy in enumerate(CANDIDATES):
