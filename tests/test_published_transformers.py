@@ -14,6 +14,7 @@ from paleo_opt.validation.validate import PUBLISHED
 
 #: Largest error of a row, by the start of its id: the largest that is reached, rounded up.
 TOLERANCES = {
+    "korthikanti-memory": 0.15,  # of a device on average; here of the fullest, which has an end of the network besides
     "korthikanti": 0.10,
     "narayanan": 0.10,
     "megascale": 0.10,
