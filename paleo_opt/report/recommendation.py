@@ -46,10 +46,18 @@ def render(answer: Recommendation, room: int | None = None) -> str:
     for sentence in [*_front(answer), *(_step(answer, step) for step in answer.steps)]:
         lines += _sentence(sentence, room)
     model = model_text(EstimateAnswer(problem.table, recommended.strategy, recommended.estimates, (), problem.options))
-    for note in [*problem.notes, model]:
+    for note in [*_target(answer), *problem.notes, model]:
         lines += [dim(line) for line in _sentence(note, room)]
     command = estimate_command(problem, recommended.strategy, room)
     return "\n".join([*lines, "", *command] if command else lines)
+
+
+def _target(answer: Recommendation) -> list[str]:
+    """What a transformer is trained to, which may be a benchmark's last stretch rather than the whole."""
+    problem = answer.problem
+    if problem.network.transformer is None or any(name != "max_batch" for name, _ in problem.job.given):
+        return []
+    return [f"trained to {problem.job.target}; --tokens for another amount"]
 
 
 def _sentence(text: str, room: int) -> list[str]:
