@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from paleo_opt import catalog
 from paleo_opt.errors import SpecError
 from paleo_opt.search.space import load_space
+from paleo_opt.search.split_space import SplitSpace
 
 GOOD = """\
 name: mine
@@ -62,6 +65,12 @@ def test_overrides_replace_fields(tmp_path):
         ("clusters: [p4d.24xlarge]", "clusters: [p4d.24xlarg]", 2, "clusters", "p4d.24xlarge"),
         ("accumulation: [1]", "acumulation: [1]", 5, "acumulation", "accumulation"),
         ("accumulation: [1]", "gpus: [2]", 5, "gpus", "twice"),
+        ("accumulation: [1]", "pipeline: [0]", 5, "pipeline", "expected from 1"),
+        ("accumulation: [1]", "expert: []", 5, "expert", "empty list"),
+        ("accumulation: [1]", "sequence_parallel: [maybe]", 5, "sequence_parallel", "true"),
+        ("accumulation: [1]", "sharding: [zero4]", 5, "sharding", "zero"),
+        ("accumulation: [1]", "placement: [data-first]", 5, "placement", "data-pipeline-tensor"),
+        ("accumulation: [1]", "batch_halvings: 99", 5, "batch_halvings", "expected from 0 to 30"),
         ("accumulation: [1]", "accumulation: [1", 6, "", "not valid YAML"),
     ],
 )
@@ -75,6 +84,13 @@ def test_bad_space_names_line_and_field(tmp_path, old, new, line, field, expecte
     assert problem.field == field
     assert expected in problem.message
     assert "\n" not in str(problem)
+
+
+def test_splits_that_a_space_does_not_name_are_the_usual(tmp_path):
+    space = load_space(write(tmp_path, GOOD + "pipeline: {from: 1, to: 3}\nsequence_parallel: [false]\n"))
+    assert space.splits == replace(SplitSpace(), pipeline=(1, 2, 3), sequence_parallel=(False,))
+    assert load_space(write(tmp_path, GOOD + "tensor: [4, 1]\n")).splits.tensor == (1, 4)
+    assert load_space("default").splits == SplitSpace()
 
 
 def test_a_misspelt_space_suggests_the_nearest():
