@@ -330,7 +330,7 @@ class TestSources:
 @pytest.mark.parametrize(
     ("software", "name"),
     [
-        ("transformer Megatron-DeepSpeed", "megatron-lm-2021"),
+        ("transformer Megatron-DeepSpeed", "megatron-deepspeed"),
         ("transformer Narayanan 2021 Megatron-LM", "megatron-lm-2021"),
         ("transformer Narayanan 2021 Megatron-LM zero3", "deepspeed-zero3"),
         ("transformer NeMo/Megatron-Bridge 26.04.01", "megatron-core"),

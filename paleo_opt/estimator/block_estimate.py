@@ -19,32 +19,21 @@ from typing import Any
 
 import numpy as np
 
+from paleo_opt.estimator.block_memory import block_memory
 from paleo_opt.estimator.block_table import BlockTable
 from paleo_opt.estimator.block_times import GPUS, MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.memo import CodedMemo
-from paleo_opt.estimator.memory import OPTIMIZER_STATES, Memory
+from paleo_opt.estimator.memory import Memory
+from paleo_opt.estimator.pipeline_step import exposed_gradients, sends_between, slowest_stage
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.split_identities import (
-    ZERO1,
-    ZERO2,
-    ZERO3,
-    SplitIdentities,
-    between_stages,
-    effective_sharding,
-    identify,
-)
-from paleo_opt.estimator.splits import ASSIGNMENTS, RECOMPUTES, SCHEDULES, Integers, Split, Splits
+from paleo_opt.estimator.split_identities import SplitIdentities, identify
+from paleo_opt.estimator.splits import Integers, Split, Splits
 from paleo_opt.estimator.stage_gradients import GRADIENT_ROWS, gradient_times
 from paleo_opt.estimator.strategy import Strategies
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
 _ROW = {name: index for index, name in enumerate(MICRO_ROWS)}
-_LEVELS = len(MICRO_ROWS)
-_SELECTIVE, _FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
-#: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
-#: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
-_LOSS_BYTES = 10.0
 #: What the seconds of a step are made of (`BlockStep.parts`); they add up to it.
 PARTS = (
     "computation", "recompute", "tensor", "context", "expert", "pipeline", "bubble", "gradients", "parameters",
@@ -151,12 +140,11 @@ def block_step(
     identities = memos.identities
     times = BlockTimes(sizes, places, identities, strategies.collectives, optimizer, training, tables, known)
     count = len(strategies.clusters)
-    place, layout, gpus, micro = np.broadcast_arrays(
-        strategies.place, strategies.layout, strategies.gpus, strategies.micro_batch
+    columns_given = np.broadcast_arrays(
+        strategies.place, strategies.layout, strategies.gpus, strategies.micro_batch, strategies.accumulation
     )
-    shape = place.shape
-    place, layout, gpus, micro = (column.reshape(-1) for column in (place, layout, gpus, micro))
-    accumulation = np.broadcast_to(strategies.accumulation, shape).reshape(-1)
+    shape = columns_given[0].shape
+    place, layout, gpus, micro, accumulation = (column.reshape(-1) for column in columns_given)
 
     distinct = identities.micro_of.size
     value = micro
@@ -190,12 +178,12 @@ def block_step(
     first = (rows[_ROW["first_forward"]] + rows[_ROW["first_backward"]] + rows[_ROW["first_tensor"]])[columns]
     last = (rows[_ROW["last_forward"]] + rows[_ROW["last_backward"]] + rows[_ROW["last_tensor"]])[columns]
     total = blocks * block + first + last
-    slowest = _slowest_stage(splits, layout, p, v, blocks, block, first, last, total)
+    slowest = slowest_stage(splits, layout, p, v, blocks, block, first, last, total)
     mean = total / p
     # Waiting for the slowest stage in every micro-batch, and for the first to arrive and the last to leave.
     bubble = m * (slowest - mean) + (total - slowest) / v
 
-    sends, sent_between = _sends(strategies, splits, layout, place, gpus, columns, rows, places, m, p, v)
+    sends, sent_between = sends_between(strategies, splits, layout, place, gpus, columns, rows, places, m, p, v)
     ends_f = rows[_ROW["first_forward"]] + rows[_ROW["last_forward"]]
     ends_b = rows[_ROW["first_backward"]] + rows[_ROW["last_backward"]]
     per_stage = m / p
@@ -214,7 +202,7 @@ def block_step(
         scatter, gather, block_gather, tied, update = (
             stage_rows[collectives + index][of_stage] for index in range(len(GRADIENT_ROWS))
         )
-        gradients, parameters, sent = _gradients(
+        gradients, parameters, sent = exposed_gradients(
             splits, layout, sending.overlap[place] * np.isfinite(sending.bucket_parameters[place]),
             sending.gather_overlap[place], sending.contention[place], reduced, shape,
             scatter, gather, block_gather, tied, m,
@@ -222,7 +210,7 @@ def block_step(
         )  # fmt: skip
     else:
         gradients, parameters, sent, update = (np.zeros(()),) * 4
-    held = _memory(
+    held = block_memory(
         times, splits, layout, place, places, gpus, micro, m, p, v, optimizer=optimizer, training=training,
         reserve=reserve,
     )  # fmt: skip
@@ -263,194 +251,3 @@ class _LazyColumns(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._given) + len(_ROW)
-
-
-def _slowest_stage(
-    splits: Splits, layout: Integers, p: Floats, v: Floats, blocks: float, block: Floats, first: Floats, last: Floats,
-    total: Floats,
-) -> Floats:  # fmt: skip
-    """Seconds of one micro-batch on the slowest stage.
-
-    Balanced: with x the time of the slowest stage in blocks, e and h those of the ends, ⌊x⌋ (p - 2) + ⌊x - e⌋ + ⌊x - h⌋
-    blocks find a place; the least x that places all of them has the fraction of 0, e or h. Interleaved stages have
-    parts of as many blocks; where that leaves room, the part with an end has fewer.
-    """
-    ends = np.maximum(first, last)
-    even = blocks / p * block + ends
-    balanced = (splits.assignment == ASSIGNMENTS.index("balanced"))[layout]
-    if balanced.any():
-        e, h = first / block, last / block
-        best = np.full(p.shape, np.inf)
-        for fraction in (0.0, e - np.floor(e), h - np.floor(h)):
-            lost = np.floor(fraction - e) + np.floor(fraction - h)
-            whole = np.ceil((blocks - lost) / p - 1e-9)
-            best = np.minimum(best, np.maximum(whole + fraction, np.maximum(e, h)))
-        found = best * block
-        interleaved = v > 1
-        if interleaved.any():
-            each = np.ceil(blocks / (p * v))
-            room = each * p * v - blocks
-            at_last = np.minimum(np.minimum(np.ceil(h), each), room)
-            at_first = np.minimum(np.minimum(np.ceil(e), each), room - at_last)
-            most = each * v + np.maximum(np.maximum(h - at_last, e - at_first), 0.0)
-            found = np.where(interleaved, most * block, found)
-        even = np.where(balanced, found, even)
-    return np.where(p == 1, total, even)
-
-
-def _sends(
-    strategies: Strategies, splits: Splits, layout: Integers, place: Integers, gpus: Integers, columns: Integers,
-    rows: Floats, places: Places, m: Floats, p: Floats, v: Floats,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Exposed, and all, seconds of sends between stages in a step."""
-    sending = places.sending
-    assert sending is not None
-    if not (splits.pipeline > 1).any():
-        return np.zeros(()), np.zeros(())
-    one = send_time(splits, layout, place, gpus, columns, rows, places) * (p > 1)
-    steady, ends = 2.0 * m * v * one, 2.0 * (p - 1.0) * one
-    return steady * (1.0 - sending.pipeline_overlap[place]) + ends, steady + ends
-
-
-def send_time(
-    splits: Splits, layout: Integers, place: Integers, gpus: Integers, columns: Integers, rows: Floats, places: Places
-) -> Floats:
-    """Seconds of one send between neighbouring stages, by the level of the interconnect that lies between them.
-
-    Args:
-        splits: S of them.
-        layout: Index into ``splits``. Shape (n,).
-        place: Index into ``places``. Shape (n,).
-        gpus: Devices. Shape (n,).
-        columns: Of ``rows``. Shape (n,).
-        rows: Of `BlockTimes.micro_batch`.
-        places: Of the clusters.
-    """
-    assert places.sending is not None
-    span = between_stages(splits, gpus, layout) * splits.pipeline[layout]
-    reach = places.sending.connections.reach
-    level = np.zeros(span.shape, dtype=np.int64)
-    for outer in range(reach.shape[1] - 1):
-        level += span > reach[place, outer]
-    found: Floats = rows[_LEVELS + level, columns]
-    return found
-
-
-def _gradients(
-    splits: Splits, layout: Integers, overlap: Floats, gather_overlap: Floats, contention: Floats, reduced: Floats,
-    shape: tuple[int, ...], scatter: Floats, gather: Floats, block_gather: Floats, tied: Floats, m: Floats,
-    forward: Floats, backward: Floats,
-) -> tuple[Floats, Floats, Floats]:  # fmt: skip
-    """Exposed seconds of gradients and of gathered parameters, and all that is sent for both."""
-    sharding = effective_sharding(splits)[layout]
-    replicated = sharding < ZERO1
-    once = np.where(sharding < ZERO2, 1.0, m)  # gradients that are divided are added up in every micro-batch
-    # Replicated gradients are all-reduced, those of a divided optimizer scattered.
-    flat = reduced.shape == shape or reduced.size == sharding.size
-
-    def like(values: Any) -> Any:
-        return values.reshape(shape) if flat and values.size == sharding.size else values
-
-    sent = np.where(like(replicated), reduced, like(scatter))
-    hideable = like(backward)
-    exposed = np.maximum(sent * (1.0 - like(overlap)), sent - hideable)
-    exposed = exposed + (sent - exposed) * like(contention)
-    passes = np.where(sharding >= ZERO3, 2.0 * m, 1.0)
-    left = np.maximum(gather * (1.0 - gather_overlap), gather - forward)
-    left = left + (gather - left) * contention
-    own = np.where(replicated, 0.0, passes * left + np.where(sharding >= ZERO3, block_gather, 0.0))
-    total = sent * like(once) + like(np.where(replicated, 0.0, passes * gather) + tied)
-    return exposed * like(once) + like(tied), own, total
-
-
-def _memory(
-    times: BlockTimes, splits: Splits, layout: Integers, place: Integers, places: Places, gpus: Integers,
-    micro: Integers, m: Floats, p: Floats, v: Floats, *, optimizer: str, training: bool, reserve: float,
-) -> dict[str, Floats]:  # fmt: skip
-    """Bytes by use on the fullest of the first, the second and the last stage's devices."""
-    sending = places.sending
-    assert sending is not None
-    blocks = float(times.blocks)
-    weight, gradient = places.weight_bytes[place], sending.gradient_bytes[place]
-    fused = sending.fused_attention[place]
-    batch = micro.astype(float)
-    # Per split, then gathered: a few columns for all strategies.
-    dense, expert, first, last, tied = (
-        times.amounts(name)
-        for name in ("dense_parameters", "expert_parameters", "first_parameters", "last_parameters", "tied")
-    )
-    stages = splits.pipeline.astype(float)
-    per_stage = np.ceil(blocks / stages)
-    last = last + np.where(stages > 1, tied, 0.0)
-    ends = np.where(stages > 1, np.maximum(first, last), first + last)
-    whole, whole_expert = (per_stage * dense + ends)[layout], (per_stage * expert)[layout]
-    copies = gpus / (splits.tensor * splits.pipeline)[layout]
-    expert_copies = np.maximum(copies * (splits.tensor / splits.expert)[layout], 1.0)
-    sharding = effective_sharding(splits)[layout]
-
-    def shared(least: int) -> Floats:
-        divided = sharding >= least
-        return whole / np.where(divided, copies, 1.0) + whole_expert / np.where(divided, expert_copies, 1.0)
-
-    one_block = np.where(sharding >= ZERO3, 2.0 * (dense + expert)[layout], 0.0)
-    parameters = (shared(ZERO3) + one_block) * weight
-    if not training:
-        kept = times.amounts("largest_kept")[layout] * batch * weight
-        zero = np.zeros(())
-        workspace = times.amounts("logits")[layout] * batch * weight
-        return {
-            "parameters": parameters,
-            "gradients": zero,
-            "optimizer": zero,
-            "activations": kept,
-            "workspace": workspace,
-            "reserve": np.asarray(reserve),
-        }
-    gradients = (shared(ZERO2) + np.where(sharding >= ZERO3, one_block / 2.0, 0.0)) * gradient
-    # 32-bit gradients are kept beside none of 16 bits; the master copy is the optimizer's.
-    states = (OPTIMIZER_STATES[optimizer] + (weight < 4.0)) * 4.0
-    state = shared(ZERO1) * states
-
-    recompute = splits.recompute
-    kept, scores = times.amounts("kept"), times.amounts("kept_scores")
-    cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
-    boundary, largest = times.amounts("boundary"), times.amounts("largest_kept")
-    scored = kept + scores
-    each_fused = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept - cheap, kept))
-    each_scored = np.where(recompute == _FULL, boundary, np.where(recompute == _SELECTIVE, kept, scored))
-    again_fused = np.where(recompute == _FULL, largest - scores, 0.0)
-    again_scored = np.where(recompute == _FULL, largest, np.where(recompute == _SELECTIVE, scores, 0.0))
-    if fused.all():
-        each, again = each_fused[layout], again_fused[layout]
-    else:
-        each = np.where(fused, each_fused[layout], each_scored[layout])
-        again = np.where(fused, again_fused[layout], again_scored[layout])
-    again_products = 1.0 - sending.kept_products[place]
-    if again_products.any():
-        products = np.where(recompute == _SELECTIVE, times.amounts("kept_products"), 0.0)[layout]
-        each = each - np.where(fused, again_products * products, 0.0)
-    gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
-    # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
-    ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)
-    ahead = np.where(gpipe, m, np.minimum(ahead, m))
-    behind = np.where(gpipe, m, np.minimum(np.where(v > 1, ((v - 1.0) * p + 1.0) / v, 1.0), m))
-    first_kept, last_kept = times.amounts("first_kept")[layout], times.amounts("last_kept")[layout]
-    logits = times.amounts("logits")[layout]
-    held = per_stage[layout] * each
-    inside = held * ahead + first_kept * ahead
-    end = held * behind + last_kept
-    alone = p == 1
-    work_end = logits * _LOSS_BYTES
-    at_end = alone | (end * weight + work_end > inside * weight)
-    activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
-    workspace = again * weight + np.where(at_end, work_end, 0.0)
-    found = {
-        "parameters": parameters,
-        "gradients": gradients,
-        "optimizer": state,
-        "activations": activations * batch * weight,
-        "workspace": workspace * batch,
-    }
-    used = sum(found.values())
-    found["reserve"] = reserve + sending.fragmentation[place] * used
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from paleo_opt.estimator.block_estimate import _memory
+from paleo_opt.estimator.block_memory import block_memory
 from paleo_opt.estimator.block_times import BlockTimes
 from paleo_opt.estimator.cost_table import CostTable, Floats
 from paleo_opt.estimator.estimate import Memos
@@ -22,7 +22,7 @@ def block_memory_bytes(table: CostTable, strategies: Strategies, options: Option
         table.block_tables,
     )  # fmt: skip
     layout, micro = strategies.layout, strategies.micro_batch
-    found = _memory(
+    found = block_memory(
         times, splits, layout, strategies.place, places, strategies.gpus, micro,
         strategies.accumulation.astype(float),
         splits.pipeline[layout].astype(float),

@@ -11,6 +11,7 @@ from paleo_opt.estimator.strategy import Integers
 
 #: Entries of a `Memo`'s table at most.
 _LARGEST_TABLE = 2**24
+_FEW = 4
 OfPlaceAndValue = Callable[[Integers, Floats], Floats]
 
 
@@ -64,6 +65,10 @@ class CodedMemo:
 
     def columns(self, places: int, place: Integers, values: Integers, function: OfPlaceAndValue) -> Integers:
         """Columns of `rows` at which the values of ``function`` stand, for each (place, value). Shapes (n,)."""
+        if values.size <= _FEW and not self._values.size:
+            # A single strategy: nothing to number.
+            self._values = function(place, values.astype(float))
+            return np.arange(values.size)
         assert self._places in (0, places), "a memo is of one set of places"
         self._places = places
         largest = int(values.max())

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.block_estimate import send_time
 from paleo_opt.estimator.block_times import MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Estimates, Options, estimate
 from paleo_opt.estimator.options import usual_options
+from paleo_opt.estimator.pipeline_step import send_time
 from paleo_opt.estimator.places import make_places
 from paleo_opt.estimator.split_identities import ZERO1, ZERO2, ZERO3, effective_sharding, identify
 from paleo_opt.estimator.splits import Split

@@ -1,0 +1,112 @@
+"""Memory of a split transformer: bytes by use on the fullest device, for all strategies at once.
+
+Activations: Korthikanti et al., arXiv:2205.05198, equations 1 to 6. What is divided: ZeRO, arXiv:1910.02054, figure 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paleo_opt.estimator.block_times import BlockTimes
+from paleo_opt.estimator.kernel_table import Floats
+from paleo_opt.estimator.memory import OPTIMIZER_STATES
+from paleo_opt.estimator.places import Places
+from paleo_opt.estimator.split_identities import FULL, SELECTIVE, ZERO1, ZERO2, ZERO3, effective_sharding
+from paleo_opt.estimator.splits import SCHEDULES, Integers, Splits
+
+#: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
+#: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
+_LOSS_BYTES = 10.0
+
+
+def block_memory(
+    times: BlockTimes, splits: Splits, layout: Integers, place: Integers, places: Places, gpus: Integers,
+    micro: Integers, m: Floats, p: Floats, v: Floats, *, optimizer: str, training: bool, reserve: float,
+) -> dict[str, Floats]:  # fmt: skip
+    """Bytes by use on the fullest of the first, the second and the last stage's devices."""
+    sending = places.sending
+    assert sending is not None
+    blocks = float(times.blocks)
+    weight, gradient = places.weight_bytes[place], sending.gradient_bytes[place]
+    fused = sending.fused_attention[place]
+    batch = micro.astype(float)
+    # Per split, then gathered: a few columns for all strategies.
+    dense, expert, first, last, tied = (
+        times.amounts(name)
+        for name in ("dense_parameters", "expert_parameters", "first_parameters", "last_parameters", "tied")
+    )
+    stages = splits.pipeline.astype(float)
+    per_stage = np.ceil(blocks / stages)
+    last = last + np.where(stages > 1, tied, 0.0)
+    ends = np.where(stages > 1, np.maximum(first, last), first + last)
+    whole, whole_expert = (per_stage * dense + ends)[layout], (per_stage * expert)[layout]
+    copies = gpus / (splits.tensor * splits.pipeline)[layout]
+    expert_copies = np.maximum(copies * (splits.tensor / splits.expert)[layout], 1.0)
+    sharding = effective_sharding(splits)[layout]
+
+    def shared(least: int) -> Floats:
+        divided = sharding >= least
+        return whole / np.where(divided, copies, 1.0) + whole_expert / np.where(divided, expert_copies, 1.0)
+
+    one_block = np.where(sharding >= ZERO3, 2.0 * (dense + expert)[layout], 0.0)
+    parameters = (shared(ZERO3) + one_block) * weight
+    if not training:
+        kept = times.amounts("largest_kept")[layout] * batch * weight
+        zero = np.zeros(())
+        workspace = times.amounts("logits")[layout] * batch * weight
+        return {
+            "parameters": parameters,
+            "gradients": zero,
+            "optimizer": zero,
+            "activations": kept,
+            "workspace": workspace,
+            "reserve": np.asarray(reserve),
+        }
+    gradients = (shared(ZERO2) + np.where(sharding >= ZERO3, one_block / 2.0, 0.0)) * gradient
+    # 32-bit gradients are kept beside none of 16 bits; the master copy is the optimizer's.
+    states = (OPTIMIZER_STATES[optimizer] + (weight < 4.0)) * 4.0
+    state = shared(ZERO1) * states
+
+    recompute = splits.recompute
+    kept, scores = times.amounts("kept"), times.amounts("kept_scores")
+    cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
+    boundary, largest = times.amounts("boundary"), times.amounts("largest_kept")
+    scored = kept + scores
+    each_fused = np.where(recompute == FULL, boundary, np.where(recompute == SELECTIVE, kept - cheap, kept))
+    each_scored = np.where(recompute == FULL, boundary, np.where(recompute == SELECTIVE, kept, scored))
+    again_fused = np.where(recompute == FULL, largest - scores, 0.0)
+    again_scored = np.where(recompute == FULL, largest, np.where(recompute == SELECTIVE, scores, 0.0))
+    if fused.all():
+        each, again = each_fused[layout], again_fused[layout]
+    else:
+        each = np.where(fused, each_fused[layout], each_scored[layout])
+        again = np.where(fused, again_fused[layout], again_scored[layout])
+    again_products = 1.0 - sending.kept_products[place]
+    if again_products.any():
+        products = np.where(recompute == SELECTIVE, times.amounts("kept_products"), 0.0)[layout]
+        each = each - np.where(fused, again_products * products, 0.0)
+    gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
+    # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
+    ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)
+    ahead = np.where(gpipe, m, np.minimum(ahead, m))
+    behind = np.where(gpipe, m, np.minimum(np.where(v > 1, ((v - 1.0) * p + 1.0) / v, 1.0), m))
+    first_kept, last_kept = times.amounts("first_kept")[layout], times.amounts("last_kept")[layout]
+    logits = times.amounts("logits")[layout]
+    held = per_stage[layout] * each
+    inside = held * ahead + first_kept * ahead
+    end = held * behind + last_kept
+    alone = p == 1
+    work_end = logits * _LOSS_BYTES
+    at_end = alone | (end * weight + work_end > inside * weight)
+    activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
+    workspace = again * weight + np.where(at_end, work_end, 0.0)
+    found = {
+        "parameters": parameters,
+        "gradients": gradients,
+        "optimizer": state,
+        "activations": activations * batch * weight,
+        "workspace": workspace * batch,
+    }
+    used = sum(found.values())
+    found["reserve"] = reserve + sending.fragmentation[place] * used
+    return found
