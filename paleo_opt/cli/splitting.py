@@ -20,6 +20,7 @@ SCHEDULES = ("1f1b", "gpipe")
 SHARDINGS = ("zero0", "zero1", "zero2", "zero3", "fsdp")
 RECOMPUTES = ("none", "selective", "full")
 ASSIGNMENTS = ("balanced", "even")
+OFFLOADS = ("none", "optimizer", "activations", "both")
 PLACEMENTS = (
     "tensor-data-pipeline", "tensor-pipeline-data", "data-tensor-pipeline", "data-pipeline-tensor",
     "pipeline-tensor-data", "pipeline-data-tensor",
@@ -31,7 +32,8 @@ _SEQUENCE = "net.transformer.sequence_length"
 #: What options fix, by name in the parsed options; ``tensor`` is of other networks too.
 NAMES = (
     "tensor", "sequence_parallel", "context", "context_method", "expert", "pipeline", "virtual_stages", "schedule",
-    "sharding", "recompute", "placement", "assignment", "data",
+    "sharding", "recompute", "placement", "assignment", "offload",
+    "data",
 )  # fmt: skip
 
 
@@ -69,6 +71,10 @@ def add_splits(parser: argparse.ArgumentParser, data: bool = True) -> None:
     add(
         "--recompute", type=one_of(RECOMPUTES), metavar="NAME",
         help="what the backward pass computes again: none, selective (attention) or full (whole blocks)",
+    )  # fmt: skip
+    add(
+        "--offload", type=one_of(OFFLOADS), metavar="NAME",
+        help="what waits in the host's memory: none (default), optimizer, activations or both",
     )  # fmt: skip
     add(
         "--placement", type=one_of(PLACEMENTS), metavar="ORDER",

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from paleo_opt.estimator.block_memory import block_memory
+from paleo_opt.errors import SpecError
+from paleo_opt.estimator.block_memory import block_memory, kept_by_block
 from paleo_opt.estimator.block_table import BlockTable
 from paleo_opt.estimator.block_times import GPUS, MICRO_ROWS, BlockTimes
 from paleo_opt.estimator.kernel_table import Floats
@@ -27,7 +28,7 @@ from paleo_opt.estimator.memo import CodedMemo
 from paleo_opt.estimator.memory import Memory
 from paleo_opt.estimator.pipeline_step import exposed_gradients, sends_between, slowest_stage
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.split_identities import SplitIdentities, identify
+from paleo_opt.estimator.split_identities import SplitIdentities, identify, offloads
 from paleo_opt.estimator.splits import Integers, Split, Splits
 from paleo_opt.estimator.stage_gradients import GRADIENT_ROWS, gradient_times
 from paleo_opt.estimator.strategy import Strategies
@@ -37,7 +38,7 @@ _ROW = {name: index for index, name in enumerate(MICRO_ROWS)}
 #: What the seconds of a step are made of (`BlockStep.parts`); they add up to it.
 PARTS = (
     "computation", "recompute", "tensor", "context", "expert", "pipeline", "bubble", "gradients", "parameters",
-    "update",
+    "offload", "update",
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ class BlockStep:
             "bubble": self.bubble_s,
             "gradients": c["gradients"],
             "parameters": c["parameters"],
+            "offload": c["offload"],
             "update": self.update_s,
         }
         shape = np.broadcast_shapes(*(np.shape(value) for value in found.values()))
@@ -210,6 +212,18 @@ def block_step(
         )  # fmt: skip
     else:
         gradients, parameters, sent, update = (np.zeros(()),) * 4
+    moved = np.zeros(())
+    away = offloads(splits)
+    if training and (away[0] | away[1]).any():
+        if np.isnan(sending.host_link[place[(away[0] | away[1])[layout]]]).any():
+            raise SpecError("offload needs a device whose link to the host is published (host_link in its file)")
+        stage = blocks / p
+        each, _ = kept_by_block(times, splits, layout, place, places)
+        size = np.maximum(stage - 2.0, 0.0) * each * micro * places.weight_bytes[place]
+        there = np.where(away[1][layout], size / sending.host_link[place], 0.0)
+        # Out while the forward pass goes on, and in while the backward pass does.
+        left = np.maximum(there - stage * forward[columns], 0.0)
+        moved = m * (left + np.maximum(there - stage * (backward + again)[columns], 0.0))
     held = block_memory(
         times, splits, layout, place, places, gpus, micro, m, p, v, optimizer=optimizer, training=training,
         reserve=reserve,
@@ -218,7 +232,7 @@ def block_step(
     def shaped(values: Floats) -> Floats:
         return values if values.ndim == 0 or values.shape == shape else values.reshape(shape)
 
-    exposed = shaped(within + sends) + gradients + shaped(parameters)
+    exposed = shaped(within + sends + moved) + gradients + shaped(parameters)
     communication = shaped(per_stage * blocks * row("sent") + per_stage * ends + sent_between) + sent
     return BlockStep(
         forward_s=shaped(forward_s),
@@ -231,7 +245,7 @@ def block_step(
         _columns=_LazyColumns(
             rows, columns, shape,
             {"micro_batches": m, "pipeline": p, "blocks": np.asarray(blocks), "ends": ends, "sends": sends,
-             "gradients": gradients, "parameters": parameters},
+             "gradients": gradients, "parameters": parameters, "offload": moved},
         ),
     )  # fmt: skip
 

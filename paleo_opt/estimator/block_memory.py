@@ -11,7 +11,7 @@ from paleo_opt.estimator.block_times import BlockTimes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.memory import OPTIMIZER_STATES
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.split_identities import FULL, SELECTIVE, ZERO1, ZERO2, ZERO3, effective_sharding
+from paleo_opt.estimator.split_identities import FULL, SELECTIVE, ZERO1, ZERO2, ZERO3, effective_sharding, offloads
 from paleo_opt.estimator.splits import SCHEDULES, Integers, Splits
 
 #: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
@@ -28,7 +28,6 @@ def block_memory(
     assert sending is not None
     blocks = float(times.blocks)
     weight, gradient = places.weight_bytes[place], sending.gradient_bytes[place]
-    fused = sending.fused_attention[place]
     batch = micro.astype(float)
     # Per split, then gathered: a few columns for all strategies.
     dense, expert, first, last, tied = (
@@ -65,8 +64,48 @@ def block_memory(
     gradients = (shared(ZERO2) + np.where(sharding >= ZERO3, one_block / 2.0, 0.0)) * gradient
     # 32-bit gradients are kept beside none of 16 bits; the master copy is the optimizer's.
     states = (OPTIMIZER_STATES[optimizer] + (weight < 4.0)) * 4.0
-    state = shared(ZERO1) * states
+    away, moved = (chosen[layout] for chosen in offloads(splits))
+    state = np.where(away, 0.0, shared(ZERO1) * states)
 
+    each, again = kept_by_block(times, splits, layout, place, places)
+    gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
+    # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
+    ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)
+    ahead = np.where(gpipe, m, np.minimum(ahead, m))
+    behind = np.where(gpipe, m, np.minimum(np.where(v > 1, ((v - 1.0) * p + 1.0) / v, 1.0), m))
+    first_kept, last_kept = times.amounts("first_kept")[layout], times.amounts("last_kept")[layout]
+    logits = times.amounts("logits")[layout]
+    held = per_stage[layout] * each
+    if moved.any():
+        # On the device are the block that is worked on, and the one that is on its way.
+        held = np.where(moved, np.minimum(held, 2.0 * each), held)
+        ahead, behind = np.where(moved, 1.0, ahead), np.where(moved, 1.0, behind)
+    inside = held * ahead + first_kept * ahead
+    end = held * behind + last_kept
+    alone = p == 1
+    work_end = logits * _LOSS_BYTES
+    at_end = alone | (end * weight + work_end > inside * weight)
+    activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
+    workspace = again * weight + np.where(at_end, work_end, 0.0)
+    found = {
+        "parameters": parameters,
+        "gradients": gradients,
+        "optimizer": state,
+        "activations": activations * batch * weight,
+        "workspace": workspace * batch,
+    }
+    used = sum(found.values())
+    found["reserve"] = reserve + sending.fragmentation[place] * used
+    return found
+
+
+def kept_by_block(
+    times: BlockTimes, splits: Splits, layout: Integers, place: Integers, places: Places
+) -> tuple[Floats, Floats]:
+    """Elements per sample that a block keeps for its backward pass, and more while computed again. Shapes (n,)."""
+    sending = places.sending
+    assert sending is not None
+    fused = sending.fused_attention[place]
     recompute = splits.recompute
     kept, scores = times.amounts("kept"), times.amounts("kept_scores")
     cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
@@ -85,28 +124,4 @@ def block_memory(
     if again_products.any():
         products = np.where(recompute == SELECTIVE, times.amounts("kept_products"), 0.0)[layout]
         each = each - np.where(fused, again_products * products, 0.0)
-    gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
-    # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
-    ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)
-    ahead = np.where(gpipe, m, np.minimum(ahead, m))
-    behind = np.where(gpipe, m, np.minimum(np.where(v > 1, ((v - 1.0) * p + 1.0) / v, 1.0), m))
-    first_kept, last_kept = times.amounts("first_kept")[layout], times.amounts("last_kept")[layout]
-    logits = times.amounts("logits")[layout]
-    held = per_stage[layout] * each
-    inside = held * ahead + first_kept * ahead
-    end = held * behind + last_kept
-    alone = p == 1
-    work_end = logits * _LOSS_BYTES
-    at_end = alone | (end * weight + work_end > inside * weight)
-    activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
-    workspace = again * weight + np.where(at_end, work_end, 0.0)
-    found = {
-        "parameters": parameters,
-        "gradients": gradients,
-        "optimizer": state,
-        "activations": activations * batch * weight,
-        "workspace": workspace * batch,
-    }
-    used = sum(found.values())
-    found["reserve"] = reserve + sending.fragmentation[place] * used
-    return found
+    return each, again

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.splits import PLACEMENTS, RECOMPUTES, SHARDINGS, Integers, Splits
 
+_OFFLOADED = np.array([False, True, False, True]), np.array([False, False, True, True])
 SELECTIVE, FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
 ZERO1, ZERO2, ZERO3 = (SHARDINGS.index(name) for name in ("zero1", "zero2", "zero3"))
 _GROUPS = ("tensor", "data", "pipeline")
@@ -52,13 +53,21 @@ def effective_sharding(splits: Splits) -> Integers:
     return found
 
 
+def offloads(splits: Splits) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether the optimizer's state, and whether activations wait in the host's memory. Shapes (S,)."""
+    state, activations = _OFFLOADED
+    return state[splits.offload], activations[splits.offload]
+
+
 def identify(splits: Splits) -> SplitIdentities:
     """Which of ``splits`` are alike."""
     inside = np.where(splits.placement == 0, 0, splits.pipeline)
     share = [splits.tensor, splits.sequence_parallel, splits.context, splits.context_method, splits.expert]
     table, table_of = _distinct(share)
     micro, micro_of = _distinct([*share, splits.recompute, splits.placement, inside])
-    gradient, gradient_of = _distinct([*share, splits.pipeline, effective_sharding(splits), splits.placement])
+    gradient, gradient_of = _distinct(
+        [*share, splits.pipeline, effective_sharding(splits), splits.placement, splits.offload]
+    )
     outer = np.array([order.index("data") < order.index("tensor") for order in _ORDERS])
     by_gpus = outer[splits.placement] & (splits.tensor > 1)
     return SplitIdentities(splits, micro, micro_of, gradient, gradient_of, table, table_of, by_gpus)

@@ -39,6 +39,9 @@ CONTEXT_METHODS = ("ring", "all_to_all")
 #: Blocks of a stage: as many as make the slowest stage fastest, the embedding and the projection to the vocabulary
 #: counted; or the same number in each.
 ASSIGNMENTS = ("balanced", "even")
+#: What waits in the host's memory while a device does not need it: nothing, the optimizer's state (ZeRO-Offload,
+#: arXiv:2101.06840), activations kept for the backward pass, or both.
+OFFLOADS = ("none", "optimizer", "activations", "both")
 #: Which devices are side by side, from the innermost outwards; context goes with data, inside of it.
 PLACEMENTS = (
     "tensor-data-pipeline", "tensor-pipeline-data", "data-tensor-pipeline", "data-pipeline-tensor",
@@ -65,6 +68,7 @@ class Split:
         recompute: One of `RECOMPUTES`.
         placement: One of `PLACEMENTS`.
         assignment: One of `ASSIGNMENTS`; ``even`` needs stages · virtual stages to divide the blocks.
+        offload: One of `OFFLOADS`.
     """
 
     tensor: int = 1
@@ -79,6 +83,7 @@ class Split:
     recompute: str = "none"
     placement: str = PLACEMENTS[0]
     assignment: str = ASSIGNMENTS[0]
+    offload: str = OFFLOADS[0]
 
     def __post_init__(self) -> None:
         counts = ("tensor", "context", "expert", "pipeline", "virtual_stages")
@@ -111,6 +116,7 @@ CHOICES = {
     "recompute": RECOMPUTES,
     "placement": PLACEMENTS,
     "assignment": ASSIGNMENTS,
+    "offload": OFFLOADS,
 }
 FIELDS = tuple(field.name for field in fields(Split))
 
@@ -131,6 +137,7 @@ class Splits:
     recompute: Integers
     placement: Integers
     assignment: Integers
+    offload: Integers
 
     @staticmethod
     def of(splits: Sequence[Split]) -> Splits:

@@ -8,8 +8,8 @@ from paleo_opt.estimator.block_times import BlockTimes
 from paleo_opt.estimator.communication import AUTO, all_reduce_time, communication_time
 from paleo_opt.estimator.connections import Routes
 from paleo_opt.estimator.kernel_table import Floats
-from paleo_opt.estimator.roofline import update_times
-from paleo_opt.estimator.split_identities import ZERO1, ZERO3, distances, effective_sharding
+from paleo_opt.estimator.roofline import UPDATE_BYTES, update_times
+from paleo_opt.estimator.split_identities import ZERO1, ZERO3, distances, effective_sharding, offloads
 from paleo_opt.estimator.splits import Integers
 
 #: Rows of `gradient_times`, behind one for each collective: an all-reduce of the stage's gradients. A reduce-scatter of
@@ -89,4 +89,10 @@ def _gradients(times: BlockTimes, index: Integers, place: Integers, gpus: Floats
         places.element_bytes[place],
         attained.at(place),
     )
+    away, _ = offloads(splits)
+    if away.any():
+        # Gradients go to the host, which updates, and weights come back (ZeRO-Offload, arXiv:2101.06840).
+        there = parameters * (gradient + weight) / sending.host_link[place]
+        hosts = parameters * UPDATE_BYTES[times.optimizer] / sending.host_update[place]
+        update = np.where(away, attained.step_overhead[place] + there + hosts, update)
     return np.array([*reduced, scatter, gather, block_gather, tied, update])

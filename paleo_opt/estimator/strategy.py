@@ -16,7 +16,7 @@ from paleo_opt.hardware.cluster import Cluster
 Integers = NDArray[np.int64]
 _FIRST = np.zeros(1, dtype=np.int64)
 #: Of a transformer's split, what the measured-table contract has no name for.
-_OWN_FIELDS = ("sequence_parallel", "context_method", "schedule", "placement", "assignment")
+_OWN_FIELDS = ("sequence_parallel", "context_method", "schedule", "placement", "assignment", "offload")
 
 
 @dataclass(frozen=True, eq=False)

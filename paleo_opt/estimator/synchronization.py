@@ -51,6 +51,8 @@ class Sending:
         send: Framework's time for a message between pipeline stages [s].
         fragmentation: Share of the memory in use that no tensor has, besides.
         gradient_bytes: Of one gradient that is added up.
+        host_link: Of a device to its host, in each direction [bytes/s]; NaN where it is not published.
+        host_update: At which the host goes through a device's share of the optimizer's state [bytes/s].
         fused_attention: Whether attention keeps no scores.
         kept_products: Share of the products whose outputs selective recomputation keeps.
     """
@@ -71,6 +73,8 @@ class Sending:
     send: Floats
     fragmentation: Floats
     gradient_bytes: Floats
+    host_link: Floats
+    host_update: Floats
     fused_attention: NDArray[np.bool_]
     kept_products: Floats
 
@@ -115,6 +119,8 @@ def make_sending(
                 for weight, platform in zip(weight_bytes, platforms, strict=True)
             ]
         ),
+        host_link=np.array([cluster.device.host_link or np.nan for cluster in clusters]),
+        host_update=constants("host_update"),
         fused_attention=np.array(["attention" in platform.fused for platform in platforms]),
         kept_products=np.array([platform.kept_products for platform in platforms]),
     )

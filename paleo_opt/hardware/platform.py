@@ -54,6 +54,9 @@ CONSTANTS: Mapping[str, Meaning] = MappingProxyType(
         "send": Meaning(
             "time", 1e-7, 1e-1, Constant(2e-5, 1.0), "of the framework for a message between pipeline stages"
         ),
+        "host_update": Meaning(
+            "bandwidth", 1e8, 1e13, Constant(2.5e10, 0.7), "of optimizer state that the host updates for a device"
+        ),
         "step_overhead": Meaning("time", 1e-6, 1.0, Constant(1e-3, 1.0), "of the framework in each step"),
         "communication": _share(0.90, 0.10, "link bandwidth, beyond what the link's own constants lose"),
         "overlap": _share(0.90, 0.10, "gradient communication that may hide behind the backward pass"),

@@ -89,6 +89,7 @@ def _of_blocks(seconds: Mapping[str, float], strategy: Strategy, split: Split, g
             f"exchanging {gradients}",
         ),
         "parameters": (f"gathered from {devices:,} devices", "gathering parameters"),
-        "update": ("", "the update"),
+        "offload": ("activations to the host and back", "moving activations to the host and back"),
+        "update": ("by the host" if split.offload in ("optimizer", "both") else "", "the update"),
     }
     return [Part(name, seconds[f"{name}_s"], *words[name]) for name in words]

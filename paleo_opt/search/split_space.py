@@ -32,6 +32,7 @@ class SplitSpace:
         recompute: Names.
         placement: Names.
         assignment: Names.
+        offload: Names.
         context_positions: Of a sample that a context split leaves to a device at least.
         micro_batch_tokens: Of a micro-batch on a device at most, but for the smallest micro-batch; None for any.
         batch_halvings: The global batches of a transformer, where none are given: the job's largest, its half, … so
@@ -51,6 +52,7 @@ class SplitSpace:
     recompute: tuple[str, ...] = RECOMPUTES
     placement: tuple[str, ...] = ("tensor-data-pipeline", "tensor-pipeline-data")
     assignment: tuple[str, ...] = ("balanced",)
+    offload: tuple[str, ...] = ("none",)
     context_positions: int = 4096
     micro_batch_tokens: int | None = 65_536
     batch_halvings: int = 5
@@ -80,6 +82,7 @@ def read_splits(fields: Fields, tensor: tuple[int, ...]) -> SplitSpace:
         recompute=names("recompute"),
         placement=names("placement"),
         assignment=names("assignment"),
+        offload=names("offload"),
         context_positions=fields.integer("context_positions", usual.context_positions, 1),
         micro_batch_tokens=fields.integer("micro_batch_tokens", usual.micro_batch_tokens, 1),
         batch_halvings=fields.integer("batch_halvings", usual.batch_halvings, 0, 30),

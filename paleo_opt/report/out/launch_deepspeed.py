@@ -35,12 +35,16 @@ def render(launch: Launch) -> str:
     """
     strategy = launch.strategy
     sharding: str = strategy.to_json()["sharding"]
+    offload = strategy.blocks.offload if strategy.blocks else "none"
     found: dict[str, Any] = {
         "train_batch_size": strategy.global_batch,
         "train_micro_batch_size_per_gpu": strategy.micro_batch,
         "gradient_accumulation_steps": strategy.accumulation,
         "bf16": {"enabled": strategy.precision == "bf16"},
         "fp16": {"enabled": strategy.precision == "fp16"},
-        "zero_optimization": {"stage": 3 if sharding == "fsdp" else int(sharding.removeprefix("zero"))},
+        "zero_optimization": {
+            "stage": 3 if sharding == "fsdp" else int(sharding.removeprefix("zero")),
+            **({"offload_optimizer": {"device": "cpu"}} if offload in ("optimizer", "both") else {}),
+        },
     }
     return json.dumps(found, indent=2) + "\n"

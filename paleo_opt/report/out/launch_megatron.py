@@ -87,6 +87,11 @@ def _split_arguments(launch: Launch, split: Split, data: int) -> list[str]:
         found += [f"--expert-model-parallel-size {split.expert}", "--expert-tensor-parallel-size 1"]
     if data * split.context > 1:
         found += _SHARDINGS[split.sharding]
+    if split.offload in ("optimizer", "both"):
+        found.append("--optimizer-cpu-offload")
+    if split.offload in ("activations", "both"):
+        # All but the two blocks that are worked on and on their way.
+        found.append(f"--cpu-offloading-num-layers {max(max(launch.chunks) - 2, 1)}")
     return [*found, *_RECOMPUTES[split.recompute], *(_PLACEMENTS[split.placement] if split.model > 1 else [])]
 
 
