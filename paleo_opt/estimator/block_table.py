@@ -49,6 +49,7 @@ class BlockTable:
         tensors: Parameter tensors of a block, of the first and of the last layers. Shape (3,).
         tensor_exchanges: Sums over tensor-parallel devices in one pass of a block.
         exchanged: Elements of one such sum.
+        heads: That attend on one device.
         kv: Elements of keys and values of the device's positions.
         queries: Elements of queries and of outputs of attention.
         expert_exchanges: Exchanges of tokens in one pass of a block: two where it has experts.
@@ -75,6 +76,7 @@ class BlockTable:
     tensors: Floats
     tensor_exchanges: float
     exchanged: float
+    heads: float
     kv: float
     queries: float
     expert_exchanges: float
@@ -148,6 +150,7 @@ def _amounts(sizes: TransformerSizes, split: Split, share: Share, total: int) ->
         "tied": float(sum(layer.weights for layer in last if layer.tied)),
         "tensor_exchanges": sum(kind.count * exchanges(kind.layers, split) for kind in share.kinds) / total,
         "exchanged": float(own * sizes.hidden),
+        "heads": float(attention.heads),
         "kv": float(own * attention.kv_heads * (attention.head_size + attention.value_head_size))
         * (split.context if split.context_method == "all_to_all" else 1),
         "queries": float(own * attention.heads * (attention.head_size + attention.value_head_size))

@@ -34,6 +34,10 @@ GPUS = 2**24
 #: Up to so many values are looked up one by one.
 _FEW = 8
 _MOST_DEVICES = 1e7
+#: Megatron-LM's kernel for scale, mask and softmax takes batches of so many heads; other numbers run step by step
+#: (scale, mask, conversion to fp32, softmax and back), so many launches more forward and backward.
+_HEADS_AT_ONCE = 4
+_STEPS_OF_SOFTMAX = np.array([[5.0], [4.0]])
 _RING = CONTEXT_METHODS.index("ring")
 
 
@@ -195,6 +199,9 @@ class BlockTimes:
             counts = table.weights[inside].sum(axis=0)
             launched = np.array([counts @ times.kernels[0], counts @ (times.kernels[1] + times.kernels[2])])
             hosts[:, these] = sending.dispatch[place[these]] * launched
+            # Where attention keeps scores, one kernel scales, masks and normalizes those of four heads at a time.
+            uneven = (table.heads * batch[these] % _HEADS_AT_ONCE > 0) & ~sending.fused_attention[place[these]]
+            hosts[:, these] += uneven * sending.dispatch[place[these]] * _STEPS_OF_SOFTMAX
         return forward, backward, hosts
 
     def _tensor(self, splits: Splits, place: Integers, message: Floats, apart: Floats) -> tuple[Floats, Floats]:
