@@ -13,10 +13,10 @@ from paleo_opt.cli import splitting
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator import splits
 from paleo_opt.estimator.breakdown import layer_breakdown
+from paleo_opt.estimator.changes import changes_that_fit
 from paleo_opt.estimator.configuration import configure, in_blocks
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Options, estimate
-from paleo_opt.estimator.nearest_fit import nearest_fit
 from paleo_opt.estimator.scaling import scaling
 from paleo_opt.estimator.splits import Split
 from paleo_opt.estimator.strategy import Strategy
@@ -123,19 +123,21 @@ class TestGivenSplits:
             configure(found, DGX, fixed={"pipeline": 4}, options=Options(model="paleo"))
 
 
-class TestNearestFit:
+class TestChangesThatFit:
     def test_it_fits_and_differs_in_one_thing(self) -> None:
         found = configure(table("llama3_70b"), DGX, gpus=64, fixed={"tensor": 8, "sharding": "zero0"})
-        near = nearest_fit(table("llama3_70b"), found)
-        assert near is not None and found.blocks is not None
-        assert figures("llama3_70b", near)[0] and near.gpus == 64
-        assert near.blocks == replace(found.blocks, sharding="zero1")
+        changes = changes_that_fit(table("llama3_70b"), found, Options())
+        assert changes and found.blocks is not None
+        for change in changes:
+            assert figures("llama3_70b", change.strategy)[0]
+            assert change.strategy.gpus == 64 or change.field == "gpus"
+        assert changes[0].strategy.blocks == replace(found.blocks, sharding="zero1")
 
     def test_where_nothing_else_does_more_gpus_do(self) -> None:
         found = configure(table("gpt3_175b"), DGX, gpus=8, fixed={"tensor": 8})
-        near = nearest_fit(table("gpt3_175b"), found)
-        assert near is not None and near.gpus > 8
-        assert figures("gpt3_175b", near)[0]
+        (change,) = changes_that_fit(table("gpt3_175b"), found, Options())
+        assert change.strategy.gpus > 8
+        assert figures("gpt3_175b", change.strategy)[0]
 
 
 class TestLayers:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paleo_opt.errors import SpecError
+from paleo_opt.estimator.changes import changes_that_fit
 from paleo_opt.estimator.cost_table import compile_network
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.split_rules import check_split
@@ -22,7 +23,6 @@ from paleo_opt.network.job import with_target
 from paleo_opt.network.load import load_network
 from paleo_opt.search import shares, split_rows
 from paleo_opt.search.budgets import parse_budgets
-from paleo_opt.search.changes import changes_that_fit
 from paleo_opt.search.enumeration import make_blocks
 from paleo_opt.search.infeasible import NothingFeasibleError
 from paleo_opt.search.layouts import GROUPED, make_layouts
@@ -277,6 +277,7 @@ def test_the_data_parallel_groups_can_be_fixed() -> None:
         ("gpt3_1.3b", {"fixed": {"pipline": 2}}, "did you mean 'pipeline'"),
         ("gpt3_1.3b", {"fixed": {"tensor": 2}, "tensor": 4}, "tensor is given twice"),
         ("gpt3_1.3b", {"fixed": {"pipeline": 2}, "split": "data"}, "pipeline 2 divides a transformer"),
+        ("gpt3_1.3b", {"fixed": {"virtual_stages": 14}}, "virtual stages 14 × pipeline 2 is more parts"),
         ("gpt3_1.3b", {"split": "model"}, "is of networks of layers"),
         ("gpt3_1.3b", {"fixed": {"recompute": "some"}}, "valid: full, none, selective"),
         ("alexnet", {"fixed": {"pipeline": 2}}, "alexnet is no transformer"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from paleo_opt.estimator.changes import changes_that_fit
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.estimate import estimate
-from paleo_opt.estimator.nearest_fit import nearest_fit
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.splits import PLACEMENTS, Split
 from paleo_opt.estimator.strategy import Strategy
@@ -106,14 +103,16 @@ def differences(then: Strategy, now: Strategy) -> list[str]:
 
 
 def nearest_text(table: CostTable, strategy: Strategy, options: Options) -> str:
-    """What one change would make a split transformer fit its devices' memory (`nearest_fit`)."""
-    found = nearest_fit(table, strategy, options)
-    if found is None:
-        return "no one change makes it fit: neither of the split, the batch nor the GPUs"
-    figures = estimate(table, found, options)
-    memory = format_memory(float(figures.memory_bytes.reshape(-1)[0]))
-    rate = float(np.broadcast_to(figures.samples_per_s, (1,))[0])
-    return f"the nearest that fits: {', '.join(differences(found, strategy))}; {memory} a device, {rate:,.3g} samples/s"
+    """What one change would make a split transformer fit its devices' memory: the first of `changes_that_fit`."""
+    changes = changes_that_fit(table, strategy, options)
+    if not changes:
+        return "no single change of the split, the micro-batch or the number of GPUs makes it fit"
+    change = changes[0]
+    rate = change.strategy.global_batch / change.step_time_s
+    return (
+        f"the nearest that fits: {', '.join(differences(change.strategy, strategy))}; "
+        f"{format_memory(change.memory_bytes)} a device, {rate:,.3g} samples/s"
+    )
 
 
 def batch_text(strategy: Strategy) -> str:

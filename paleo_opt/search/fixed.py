@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.split_rules import check_split
-from paleo_opt.estimator.splits import BLOCKS, FIELDS, Split
+from paleo_opt.estimator.split_rules import check_split, valid_splits
+from paleo_opt.estimator.splits import BLOCKS, FIELDS, Split, Splits
 from paleo_opt.network.graph import Network
 from paleo_opt.search.enumeration import splits_blocks
 from paleo_opt.search.layouts import GROUPED
@@ -112,6 +112,8 @@ class Fixed:
         alone = {"sequence_parallel": "tensor", "virtual_stages": "pipeline"}
         judged = {name: value for name, value in given.items() if name != "data" and alone.get(name, name) in given}
         check_split(network, Split(**judged))
+        if "pipeline" not in given and given.get("virtual_stages", 1) > 1:
+            _check_interleaved(network, judged | {"virtual_stages": given["virtual_stages"]}, space.splits.pipeline)
         if given.get("data", 1) < 1:
             raise SpecError(f"data must be at least 1, not {given['data']}")
         values: dict[str, Any] = {name: value if name == "data" else (value,) for name, value in given.items()}
@@ -122,3 +124,11 @@ class Fixed:
         if self.micro_batch is not None:
             values["micro_batch_tokens"] = None
         return replace(space, splits=replace(space.splits, **values))
+
+
+def _check_interleaved(network: Network, given: Mapping[str, Any], stages: Sequence[int]) -> None:
+    """Refuse virtual stages that no pipeline of a space can have. Raises `SpecError`."""
+    assert network.transformer is not None
+    splits = [Split(**given, pipeline=count) for count in stages if count > 1] or [Split(**given)]
+    if not valid_splits(network.transformer, Splits.of(splits)).any():
+        check_split(network, splits[0])

@@ -9,10 +9,10 @@ import numpy as np
 
 from paleo_opt import quantities
 from paleo_opt.errors import InfeasibleError, SpecError
+from paleo_opt.estimator.changes import Change, changes_that_fit, split_in_words
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import LIMITED, Budgets, budget_text, figure, ranked, within
-from paleo_opt.search.changes import Change, changes_that_fit, split_in_words
 from paleo_opt.search.enumeration import splits_blocks
 from paleo_opt.search.problem import MOST_SWEPT, Choice, SearchProblem, count_strategies
 from paleo_opt.search.sweep import Limits, Rows, sweep
@@ -85,7 +85,7 @@ def nothing_feasible(
         nearest, message = _out_of_memory(problem, blocks, rows, counts[0])
         changes = changes_that_fit(problem.table, nearest.strategy, problem.options)
         more = _more_gpus(problem) if proved else []
-        message += _would_fit(nearest, changes)
+        message += _would_fit(nearest, changes, more)
         message += "".join(f"\n{budget_text('gpus', m.needed)} would do ({_in_words(m.choice, 'gpus')})" for m in more)
         return NothingFeasibleError(message + _unproved(proved), problem, "memory", *counts, nearest, more, changes)
     budgets = problem.budgets
@@ -109,13 +109,16 @@ def nothing_feasible(
     return NothingFeasibleError(message, problem, binding, *counts, nearest, relaxations)
 
 
-def _would_fit(nearest: Choice, changes: Sequence[Change]) -> str:
-    """The single changes of a transformer's strategy that would make it fit, as a line."""
+def _would_fit(nearest: Choice, changes: Sequence[Change], more: Sequence[Relaxation]) -> str:
+    """The single changes of a transformer that would make it fit, as a line; ``more`` GPUs have their own."""
     if nearest.strategy.blocks is None:
         return ""
+    named = [change for change in changes if change.field != "gpus" or not more]
+    if not named:
+        return "" if more else "\nno single change of the split, the micro-batch or the number of GPUs makes it fit"
     capacity = quantities.format_memory(nearest.strategy.cluster.device.memory)
-    words = [f"{c.in_words()} ({quantities.format_memory(c.memory_bytes)} of {capacity})" for c in changes[:_NAMED]]
-    return f"\nwould fit: {', or '.join(words)}" if words else "\nno single change of it would fit"
+    words = [f"{c.in_words()} ({quantities.format_memory(c.memory_bytes)} of {capacity})" for c in named[:_NAMED]]
+    return f"\nwould fit: {', or '.join(words)}"
 
 
 def _unproved(proved: bool) -> str:
@@ -261,7 +264,8 @@ def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:
     if space.global_batch:
         anything = replace(problem, space=replace(space, global_batch=())).blocks(batch_limit=_NO_LIMIT)
         if anything:
-            _refuse_global_batch(space.global_batch[-1], anything)
+            rounds = splits_blocks(problem.network, problem.options.model) and min(space.splits.virtual_stages) > 1
+            _refuse_global_batch(space.global_batch[-1], anything, rounds)
     unlimited = problem.blocks(most_gpus=space.largest, batch_limit=_NO_LIMIT)
     if not unlimited and splits_blocks(problem.network, problem.options.model):
         raise InfeasibleError(
@@ -273,18 +277,23 @@ def check_not_empty(problem: SearchProblem, blocks: Sequence[Block]) -> None:
         raise InfeasibleError(f"no cluster has a number of GPUs that the space allows{divided}")
     smallest = min(int(block.gpus.min()) for block in unlimited)
     if smallest > problem.most_gpus:
-        raise InfeasibleError(
-            f"a budget of {problem.most_gpus:,} GPUs is too small: the smallest number in the space is {smallest:,}"
-        )
+        given = budget_text("gpus", problem.most_gpus)
+        raise InfeasibleError(f"a budget of {given} is too small: the smallest number in the space is {smallest:,}")
     batch = min(int((block.micro_batch[0] * block.data).min()) for block in unlimited)
     raise InfeasibleError(
         f"the global batch is at most {problem.batch_limit:,}, but the smallest that the space can make is {batch:,}"
     )
 
 
-def _refuse_global_batch(wanted: int, blocks: Sequence[Block]) -> None:
-    """Name the nearest global batches below and above that can be made."""
-    per_pass = np.unique(np.concatenate([(block.data[:, None] * block.micro_batch).ravel() for block in blocks]))
+def _refuse_global_batch(wanted: int, blocks: Sequence[Block], rounds: bool) -> None:
+    """Name the nearest global batches below and above that can be made; ``rounds``: every pipeline is interleaved."""
+    samples = []
+    for block in blocks:
+        groups = block.data
+        if rounds and block.layouts is not None:
+            groups = groups * block.layouts.groups.pipeline[block.groups]
+        samples.append((groups[:, None] * block.micro_batch).ravel())
+    per_pass = np.unique(np.concatenate(samples))
     below, above = int((wanted // per_pass * per_pass).max()), int((-(-wanted // per_pass) * per_pass).min())
     near = " and ".join(f"{batch:,}" for batch in dict.fromkeys((below, above)) if batch)
     raise InfeasibleError(

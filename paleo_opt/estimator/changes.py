@@ -18,6 +18,8 @@ from paleo_opt.network.transformer_sizes import TransformerSizes
 
 #: By how much the number of GPUs may grow.
 _MORE_GPUS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+#: How copies may share their state where there are more GPUs.
+_SHARED = ("zero1", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Change:
         strategy: With it; of the same global batch, but for more GPUs than divide that.
         memory_bytes: Then needed by the fullest device.
         step_time_s: Then taken by a step.
+        more: What more GPUs are for, in words, where they are not for copies alone.
     """
 
     field: str
@@ -37,11 +40,12 @@ class Change:
     strategy: Strategy
     memory_bytes: float
     step_time_s: float
+    more: str = ""
 
     def in_words(self) -> str:
-        """``recompute full``, ``128 GPUs``, ``micro-batch 1``."""
+        """``recompute full``, ``128 GPUs by fsdp``, ``micro-batch 1``."""
         if self.field == "gpus":
-            return f"{self.value:,} GPUs"
+            return f"{self.value:,} GPUs{self.more}"
         name = {"micro_batch": "micro-batch"}.get(self.field, self.field.replace("_", " "))
         return f"{name} {self.value:,}" if isinstance(self.value, int) else f"{name} {self.value}"
 
@@ -59,7 +63,8 @@ def split_in_words(split: Split) -> str:
 def changes_that_fit(table: CostTable, strategy: Strategy, options: Options) -> list[Change]:
     """The best strategy that fits for each choice that can be made otherwise alone, the fastest first.
 
-    The GPUs stay, unless it is they that change, and the global batch. None for a network of layers.
+    The GPUs stay, unless it is they that change, and the global batch. More GPUs are for more copies, which may share
+    their state, or for more stages; they come last. None for a network of layers.
     """
     sizes = table.network.transformer
     if sizes is None or strategy.blocks is None:
@@ -77,14 +82,25 @@ def changes_that_fit(table: CostTable, strategy: Strategy, options: Options) -> 
         field, value, other = found[index]
         if fits[index] and field not in best:
             best[field] = Change(field, value, other, float(memory[index]), float(step[index]))
-    # More GPUs are faster by their number; they come last, and the fewest that fit.
-    enough = [index for index, (field, _, _) in enumerate(found) if field == "gpus" and fits[index]]
+    # More GPUs are faster by their number: the fewest that fit, and of these the fastest.
     best.pop("gpus", None)
     changes = list(best.values())
+    enough = [index for index, (field, _, _) in enumerate(found) if field == "gpus" and fits[index]]
     if enough:
-        field, value, other = found[enough[0]]
-        changes.append(Change(field, value, other, float(memory[enough[0]]), float(step[enough[0]])))
+        index = min(enough, key=lambda index: (found[index][1], float(step[index])))
+        field, value, other = found[index]
+        more = _more(strategy.blocks, other.blocks)
+        changes.append(Change(field, value, other, float(memory[index]), float(step[index]), more))
     return changes
+
+
+def _more(split: Split, other: Split | None) -> str:
+    """What differs in the split of more GPUs."""
+    assert other is not None
+    words = [other.sharding] if other.sharding != split.sharding else []
+    if other.pipeline != split.pipeline:
+        words.append(f"pipeline {other.pipeline:,}")
+    return f" by {', '.join(words)}" if words else ""
 
 
 def _others(sizes: TransformerSizes, strategy: Strategy) -> Iterator[tuple[str, Any, Strategy]]:
@@ -129,10 +145,14 @@ def _others(sizes: TransformerSizes, strategy: Strategy) -> Iterator[tuple[str, 
             accumulation = per_device // micro_batch
             yield "micro_batch", micro_batch, replace(strategy, micro_batch=micro_batch, accumulation=accumulation)
     for factor in _MORE_GPUS:
-        gpus, passes = strategy.gpus * factor, per_device // strategy.micro_batch
-        most_gpus = strategy.cluster.max_devices
-        if most_gpus is None or gpus <= most_gpus:
-            yield "gpus", gpus, replace(strategy, gpus=gpus, accumulation=-(-passes // factor))
+        gpus = strategy.gpus * factor
+        if gpus > (strategy.cluster.max_devices or gpus):
+            break
+        shared = [replace(split, sharding=name) for name in _SHARED if name != split.sharding]
+        for changed in (split, *shared, replace(split, pipeline=split.pipeline * factor)):
+            rounds = changed.pipeline if changed.virtual_stages > 1 else 1
+            passes = -(-batch // (gpus // changed.model * strategy.micro_batch * rounds)) * rounds
+            yield "gpus", gpus, replace(strategy, gpus=gpus, blocks=changed, accumulation=passes)
 
 
 def _is_valid(sizes: TransformerSizes, strategy: Strategy) -> bool:
