@@ -15,6 +15,7 @@ SELECTIVE, FULL = RECOMPUTES.index("selective"), RECOMPUTES.index("full")
 ZERO1, ZERO2, ZERO3 = (SHARDINGS.index(name) for name in ("zero1", "zero2", "zero3"))
 _GROUPS = ("tensor", "data", "pipeline")
 _ORDERS = tuple(tuple(name.split("-")) for name in PLACEMENTS)
+_DATA_INSIDE = np.array([order.index("data") < order.index("tensor") for order in _ORDERS])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,10 @@ def offloads(splits: Splits) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def identify(splits: Splits) -> SplitIdentities:
     """Which of ``splits`` are alike."""
+    if len(splits) == 1:
+        first = np.zeros(1, dtype=np.int64)
+        by_gpus = _DATA_INSIDE[splits.placement] & (splits.tensor > 1)
+        return SplitIdentities(splits, first, first, first, first, first, first, by_gpus)
     inside = np.where(splits.placement == 0, 0, splits.pipeline)
     share = [splits.tensor, splits.sequence_parallel, splits.context, splits.context_method, splits.expert]
     table, table_of = _distinct(share)
@@ -68,14 +73,11 @@ def identify(splits: Splits) -> SplitIdentities:
     gradient, gradient_of = _distinct(
         [*share, splits.pipeline, effective_sharding(splits), splits.placement, splits.offload]
     )
-    outer = np.array([order.index("data") < order.index("tensor") for order in _ORDERS])
-    by_gpus = outer[splits.placement] & (splits.tensor > 1)
+    by_gpus = _DATA_INSIDE[splits.placement] & (splits.tensor > 1)
     return SplitIdentities(splits, micro, micro_of, gradient, gradient_of, table, table_of, by_gpus)
 
 
 def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
-    if columns[0].size == 1:
-        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     key = np.zeros(columns[0].size, dtype=np.int64)
     for column in columns:
         values, code = np.unique(column, return_inverse=True)
