@@ -179,7 +179,7 @@ class TestCommandLine:
         [
             (
                 (*LLAMA, "--tensor", "16", "--pipeline", "3"),
-                "does not divide 64 GPUs; the nearest that it does: 48 and",
+                "does not divide 64 GPUs; the nearest numbers of GPUs: 48 and",
             ),
             (("estimate", "llama3_70b", "--on", "dgx-h100", "--gpus", "96", "--tensor", "12"), "valid: 8 and 16"),
             ((*LLAMA, "--pipeline", "64", "--virtual-stages", "2"), "is more parts than the 80 blocks"),
@@ -190,7 +190,7 @@ class TestCommandLine:
             ((*LLAMA, "--data", "7"), "data 7 does not divide 64 GPUs; the nearest that do: 4 and 8"),
             ((*LLAMA, "--sharding", "zero4"), "--sharding is 'zero4'; did you mean 'zero0'?"),
             ((*LLAMA, "--recompute", "selectiv"), "--recompute is 'selectiv'; did you mean 'selective'?"),
-            ((*LLAMA, "--pipeline", "4", "--sharding", "zero3"), "expected zero0 or zero1 or fsdp"),
+            ((*LLAMA, "--pipeline", "4", "--sharding", "zero3"), "expected zero0, zero1 or fsdp"),
             ((*LLAMA, "--split", "hybrid"), "is split by tensor, pipeline, context and expert"),
             ((*LLAMA, "--split", "data", "--tensor", "8"), "split 'data' divides nothing"),
             ((*LLAMA, "--virtual-stages", "2"), "virtual stages need a pipeline"),

@@ -15,7 +15,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.estimator.changes import changes_that_fit
 from paleo_opt.estimator.cost_table import compile_network
 from paleo_opt.estimator.options import Options
-from paleo_opt.estimator.split_rules import check_split
+from paleo_opt.estimator.split_refusals import check_split
 from paleo_opt.estimator.splits import Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.load import load_cluster

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paleo_opt.errors import SpecError
-from paleo_opt.estimator.split_rules import check_split, valid_splits
+from paleo_opt.estimator.split_refusals import check_split
+from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import CHOICES, Split, Splits
 from paleo_opt.hardware.load import load_device
 from paleo_opt.network.load import load_network
@@ -43,12 +44,12 @@ def test_published_splits_are_valid(network: str, gpus: int, split: Split) -> No
     [
         ("llama3_70b", 96, Split(tensor=12), None, "tensor 12 does not divide the 64 heads"),
         ("llama3_70b", 96, Split(tensor=12), None, "nearest valid: 8 and 16"),
-        ("llama3_70b", 64, Split(pipeline=6), None, "does not divide 64 GPUs; the nearest that it does: 60 and 66"),
+        ("llama3_70b", 64, Split(pipeline=6), None, "does not divide 64 GPUs; the nearest numbers of GPUs: 60 and 66"),
         ("llama3_70b", 1024, Split(pipeline=128), None, "pipeline 128 is more stages than the 80 blocks; the nearest"),
         ("llama3_70b", 64, Split(pipeline=8, virtual_stages=12), None, "more parts than the 80 blocks"),
         ("llama3_70b", 64, Split(pipeline=4, virtual_stages=2), 6, "rounds of the 4 stages; a step has 6"),
         ("llama3_70b", 64, Split(expert=4), None, "every block is dense; the nearest valid: 1"),
-        ("llama3_70b", 64, Split(pipeline=8, sharding="zero3"), None, "expected zero0 or zero1 or fsdp"),
+        ("llama3_70b", 64, Split(pipeline=8, sharding="zero3"), None, "expected zero0, zero1 or fsdp"),
         ("llama3_70b", 96, Split(context=3), None, "context 3 does not divide 8,192 positions; the nearest valid: 2"),
         ("llama3_70b", 64, Split(context=16, tensor=8, context_method="all_to_all"), None, "the nearest valid: 8"),
         ("llama3_70b", 96, Split(tensor=3, sequence_parallel=True), None, "sequence parallel cannot share 8,192"),

@@ -14,7 +14,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.estimate import Options, estimate
 from paleo_opt.estimator.pipeline_schedule import step_timeline
-from paleo_opt.estimator.split_rules import check_split
+from paleo_opt.estimator.split_refusals import check_split
 from paleo_opt.estimator.splits import Split
 from paleo_opt.estimator.step_times import chunk_blocks, step_times
 from paleo_opt.estimator.strategy import Strategy

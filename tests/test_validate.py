@@ -253,10 +253,10 @@ class TestRefused:
         ({"micro_batch": None}, "no batch size"),
         ({"global_batch": 33}, "the global batch is not a whole number of micro-batches"),
         ({"precision": "fp8"}, "k80 has no peak in fp8"),
-        ({"pipeline": 2}, "pipeline above 1 of a network of layers"),
-        ({"virtual_stages": 2}, "virtual stages above 1 of a network of layers"),
-        ({"sharding": "fsdp"}, "sharded parameters of a network of layers"),
-        ({"recompute": "full"}, "recomputed activations of a network of layers"),
+        ({"pipeline": 2}, "pipeline: of a transformer's blocks, not of a network of layers"),
+        ({"virtual_stages": 2}, "virtual stages: of a transformer's blocks, not of a network of layers"),
+        ({"sharding": "fsdp"}, "sharded state: of a transformer's blocks, not of a network of layers"),
+        ({"recompute": "full"}, "recomputed activations: of a transformer's blocks, not of a network of layers"),
         ({"layers": 12}, "a transformer's sizes are given beside a network of layers"),
         ({"data": 2}, "1 GPUs are not data × tensor"),
         ({"tensor": 2}, "1 GPUs are not data × tensor"),
@@ -265,6 +265,11 @@ class TestRefused:
     ])  # fmt: skip
     def test_with_the_reason(self, columns: dict[str, object], expected: str) -> None:
         assert reason(replace(ROW, **columns)) == expected  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("columns", [{"pipeline": 2}, {"sharding": "zero1"}, {"recompute": "full"}])
+    def test_what_the_paleo_model_has_none_of(self, columns: dict[str, object]) -> None:
+        row = replace(ROW, family="transformer", network="bert_base", device="v100-sxm2-16gb", **columns)  # type: ignore[arg-type]
+        assert reason(row).endswith(": the paleo model has none; the roofline model does")
 
     def test_more_devices_than_the_cluster_has(self) -> None:
         row = replace(ROW, device="k20", cluster="owt-8xk20", gpus=16)

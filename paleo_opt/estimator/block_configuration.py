@@ -24,7 +24,8 @@ import numpy as np
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.estimate import Options, estimate
-from paleo_opt.estimator.split_rules import check_split, valid_splits
+from paleo_opt.estimator.split_refusals import check_split
+from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import BLOCKS, CHOICES, FIELDS, Split, Splits
 from paleo_opt.estimator.strategy import Integers, Strategies, Strategy
 from paleo_opt.hardware.cluster import Cluster

@@ -1,4 +1,4 @@
-"""Which splits a transformer can have, as one list of rules: a mask of many splits, or what is wrong with one.
+"""Which splits a transformer can have, as one list of rules and a mask of many splits.
 
 Megatron-LM (arXiv:1909.08053, 2104.04473, 2205.05198) sets most of them: heads, features and positions are shared
 evenly, stages hold whole blocks, and interleaved micro-batches come in rounds of as many as there are stages.
@@ -7,23 +7,17 @@ evenly, stages hold whole blocks, and interleaved micro-batches come in rounds o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.errors import Problem, SpecError
-from paleo_opt.estimator.splits import ASSIGNMENTS, CHOICES, CONTEXT_METHODS, SCHEDULES, SHARDINGS, Split, Splits
-from paleo_opt.hardware.device import Device
-from paleo_opt.network.graph import Network
+from paleo_opt.estimator.splits import ASSIGNMENTS, CONTEXT_METHODS, SCHEDULES, SHARDINGS, Splits
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-#: Beyond this no value of a split is tried as the nearest valid one.
-_MOST_TRIED = 1 << 16
 _EVEN, _ALL_TO_ALL, _GPIPE = ASSIGNMENTS.index("even"), CONTEXT_METHODS.index("all_to_all"), SCHEDULES.index("gpipe")
 #: The embedding and the projection to the vocabulary may be a part of a pipeline each (Llama 3, arXiv:2407.21783).
 _ENDS = 2
@@ -31,7 +25,7 @@ _OF_REPLICAS = (SHARDINGS.index("zero2"), SHARDINGS.index("zero3"))
 
 
 @dataclass(frozen=True, eq=False)
-class _Cases:
+class Cases:
     """What the rules look at; arrays broadcast.
 
     Attributes:
@@ -61,7 +55,7 @@ class _Cases:
         return (*dense, sizes.shared_experts * sizes.expert_ffn) if sizes.shared_experts else dense
 
 
-def _blocks(sizes: TransformerSizes) -> int:
+def blocks_of(sizes: TransformerSizes) -> int:
     """Blocks in all."""
     return sizes.layers + sizes.encoder_layers
 
@@ -81,7 +75,7 @@ def _ill_grouped(kv_heads: int, parts: Integers) -> Booleans:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """One rule.
 
     Attributes:
@@ -92,11 +86,11 @@ class _Rule:
     """
 
     field: str
-    broken: Callable[[_Cases], Booleans]
+    broken: Callable[[Cases], Booleans]
     text: str
 
 
-def _ungrouped_experts(cases: _Cases) -> Booleans:
+def _ungrouped_experts(cases: Cases) -> Booleans:
     """Experts are spread over devices of one stage: over all that share its blocks, whatever these divide."""
     if cases.gpus is None:
         return np.zeros(cases.splits.expert.shape, dtype=bool)
@@ -106,7 +100,7 @@ def _ungrouped_experts(cases: _Cases) -> Booleans:
     return broken
 
 
-def _out_of_step(cases: _Cases) -> Booleans:
+def _out_of_step(cases: Cases) -> Booleans:
     if cases.accumulation is None:
         return np.zeros(cases.splits.pipeline.shape, dtype=bool)
     broken: Booleans = (cases.splits.virtual_stages > 1) & (cases.accumulation % cases.splits.pipeline != 0)
@@ -114,41 +108,41 @@ def _out_of_step(cases: _Cases) -> Booleans:
 
 
 RULES = (
-    _Rule("tensor", lambda c: _uneven((c.sizes.heads,), c.splits.tensor), "does not divide the {heads:,} heads"),
-    _Rule(
+    Rule("tensor", lambda c: _uneven((c.sizes.heads,), c.splits.tensor), "does not divide the {heads:,} heads"),
+    Rule(
         "tensor",
         lambda c: _ill_grouped(c.sizes.kv_heads, c.splits.tensor),
         "neither divides the {kv_heads:,} heads of keys and values nor is a multiple of them",
     ),
-    _Rule(
+    Rule(
         "tensor",
         lambda c: _uneven(c.divided, c.splits.tensor),
         "does not divide the {features} inner features of the feed-forward network",
     ),
-    _Rule(
+    Rule(
         "tensor",
         lambda c: (c.splits.expert == 1) & (c.sizes.experts > 0) & (max(1, c.sizes.expert_ffn) % c.splits.tensor != 0),
         "does not divide the {expert_ffn:,} inner features of an expert; or spread the experts (--expert)",
     ),
-    _Rule(
+    Rule(
         "sequence_parallel",
         lambda c: (c.splits.sequence_parallel > 0) & (c.splits.tensor == 1),
         "divides positions over tensor-parallel devices; tensor is 1",
     ),
-    _Rule(
+    Rule(
         "sequence_parallel",
         lambda c: (c.splits.sequence_parallel > 0) & _uneven(c.positions, c.splits.tensor * c.splits.context),
         "cannot share {positions} positions evenly by tensor {tensor:,} × context {context:,}",
     ),
-    _Rule("context", lambda c: _uneven(c.positions, c.splits.context), "does not divide {positions} positions"),
-    _Rule(
+    Rule("context", lambda c: _uneven(c.positions, c.splits.context), "does not divide {positions} positions"),
+    Rule(
         "context",
         lambda c: (
             (c.splits.context_method == _ALL_TO_ALL) & (c.sizes.heads % (c.splits.context * c.splits.tensor) != 0)
         ),
         "× tensor {tensor:,} does not divide the {heads:,} heads, which all_to_all exchanges for positions",
     ),
-    _Rule(
+    Rule(
         "context",
         lambda c: (
             (c.splits.context_method == _ALL_TO_ALL)
@@ -157,55 +151,55 @@ RULES = (
         "× tensor {tensor:,} neither divides the {kv_heads:,} heads of keys and values, which all_to_all exchanges "
         "for positions, nor is a multiple of them",
     ),
-    _Rule(
+    Rule(
         "pipeline",
         lambda c: (c.splits.pipeline > 1) & (c.sizes.encoder_layers > 0),
         "is of networks of one stack of blocks; this one has an encoder and a decoder",
     ),
-    _Rule(
+    Rule(
         "pipeline",
-        lambda c: c.splits.pipeline > _blocks(c.sizes),
+        lambda c: c.splits.pipeline > blocks_of(c.sizes),
         "is more stages than the {blocks:,} blocks",
     ),
-    _Rule(
+    Rule(
         "virtual_stages",
         lambda c: (
-            (c.splits.pipeline <= _blocks(c.sizes))
-            & (c.splits.pipeline * c.splits.virtual_stages > _blocks(c.sizes) + _ENDS)
+            (c.splits.pipeline <= blocks_of(c.sizes))
+            & (c.splits.pipeline * c.splits.virtual_stages > blocks_of(c.sizes) + _ENDS)
         ),
         "× pipeline {pipeline:,} is more parts than the {blocks:,} blocks with the ends before and behind them",
     ),
-    _Rule(
+    Rule(
         "assignment",
         lambda c: (
             (c.splits.assignment == _EVEN)
-            & (c.splits.pipeline * c.splits.virtual_stages <= _blocks(c.sizes) + _ENDS)
-            & (_blocks(c.sizes) % (c.splits.pipeline * c.splits.virtual_stages) != 0)
+            & (c.splits.pipeline * c.splits.virtual_stages <= blocks_of(c.sizes) + _ENDS)
+            & (blocks_of(c.sizes) % (c.splits.pipeline * c.splits.virtual_stages) != 0)
         ),
         "cannot share {blocks:,} blocks by pipeline {pipeline:,} × virtual stages {virtual_stages:,}",
     ),
-    _Rule(
+    Rule(
         "virtual_stages",
         lambda c: (c.splits.virtual_stages > 1) & ((c.splits.pipeline == 1) | (c.splits.schedule == _GPIPE)),
         "are of a pipeline of 2 or more stages under the schedule 1f1b",
     ),
-    _Rule(
+    Rule(
         "virtual_stages",
         _out_of_step,
         "need micro-batches in rounds of the {pipeline:,} stages; a step has {accumulation:,}",
     ),
-    _Rule(
+    Rule(
         "expert",
         lambda c: (c.splits.expert > 1) & (c.sizes.experts == 0),
         "divides experts, and the network has none: every block is dense",
     ),
-    _Rule(
+    Rule(
         "expert",
         lambda c: (c.sizes.experts > 0) & (c.sizes.experts % c.splits.expert != 0),
         "does not divide the {experts:,} experts",
     ),
-    _Rule("expert", _ungrouped_experts, "does not divide the {stage:,} GPUs of a stage"),
-    _Rule(
+    Rule("expert", _ungrouped_experts, "does not divide the {stage:,} GPUs of a stage"),
+    Rule(
         "sharding",
         lambda c: (c.splits.pipeline > 1) & np.isin(c.splits.sharding, _OF_REPLICAS),
         "divides gradients, which every micro-batch of a pipeline of {pipeline:,} stages would have to gather",
@@ -227,97 +221,8 @@ def valid_splits(
     Returns:
         Shape of all of these together.
     """
-    cases = _Cases(sizes, splits, None if gpus is None else np.asarray(gpus), accumulation)
+    cases = Cases(sizes, splits, None if gpus is None else np.asarray(gpus), accumulation)
     valid: Booleans = np.ones((), dtype=bool)
     for rule in RULES:
         valid = valid & ~rule.broken(cases)
     return valid if cases.gpus is None else valid & (cases.gpus % splits.model == 0)
-
-
-def check_split(
-    network: Network,
-    split: Split,
-    gpus: int | None = None,
-    *,
-    accumulation: int | None = None,
-    device: Device | None = None,
-    precision: str | None = None,
-) -> None:
-    """Refuse a split that cannot be had, with every reason and the nearest that can.
-
-    Args:
-        network: A transformer.
-        split: To judge.
-        gpus: Devices in all, or None where that is open.
-        accumulation: Micro-batches a step, or None where that is open.
-        device: That computes in ``precision``, where both are given.
-        precision: Of arithmetic.
-
-    Raises:
-        SpecError: the network is no transformer, or what is wrong, a problem each.
-    """
-    sizes = network.transformer
-    if sizes is None:
-        raise SpecError(f"{network.name} is no transformer: it has no blocks to divide by tensor, pipeline or context")
-    cases = _Cases(
-        sizes,
-        Splits.of([split]),
-        None if gpus is None else np.array([gpus]),
-        None if accumulation is None else np.array([accumulation]),
-    )
-    problems = []
-    if device is not None and precision is not None and precision not in device.peak:
-        problems.append(
-            Problem(f"{precision} is not among those of {device.name}: {', '.join(device.peak)}", field="--precision")
-        )
-    if gpus is not None and gpus % split.model:
-        below, above = gpus // split.model * split.model, -(-gpus // split.model) * split.model
-        near = f"{below:,} and {above:,}" if below else f"{above:,}"
-        text = f"tensor {split.tensor:,} × context {split.context:,} × pipeline {split.pipeline:,} = {split.model:,}"
-        problems.append(Problem(f"{text} does not divide {gpus:,} GPUs; the nearest that it does: {near}"))
-    words = _words(cases, split)
-    broken: dict[str, list[_Rule]] = {}
-    for rule in RULES:
-        if bool(rule.broken(cases)[0]):
-            broken.setdefault(rule.field, []).append(rule)
-    for field, rules in broken.items():
-        value = getattr(split, field)
-        said = "" if isinstance(value, bool) else f" {value:,}" if isinstance(value, int) else f" {value}"
-        reasons = ", and ".join(rule.text.format(**words) for rule in rules)
-        problems.append(Problem(f"{field.replace('_', ' ')}{said} {reasons}{_nearest(field, rules, cases, split)}"))
-    if problems:
-        raise SpecError(problems)
-
-
-def _words(cases: _Cases, split: Split) -> dict[str, Any]:
-    """What the texts of `RULES` name."""
-    sizes = {name: getattr(cases.sizes, name) for name in ("heads", "kv_heads", "expert_ffn", "experts")}
-    return sizes | {
-        "tensor": split.tensor,
-        "context": split.context,
-        "pipeline": split.pipeline,
-        "virtual_stages": split.virtual_stages,
-        "blocks": _blocks(cases.sizes),
-        "positions": " and ".join(f"{length:,}" for length in dict.fromkeys(cases.positions)),
-        "features": " and ".join(f"{width:,}" for width in dict.fromkeys(cases.divided)),
-        "stage": 0 if cases.gpus is None else int(cases.gpus[0]) // split.pipeline,
-        "accumulation": 0 if cases.accumulation is None else int(cases.accumulation[0]),
-    }
-
-
-def _nearest(field: str, broken: Sequence[_Rule], cases: _Cases, split: Split) -> str:
-    """``; the nearest valid: 8 and 16``: values of a field that break no rule, or at least none of the broken ones."""
-    value, known = getattr(split, field), CHOICES.get(field)
-    if isinstance(value, bool):
-        return ""
-    sizes = cases.sizes
-    most = max(sizes.heads, _blocks(sizes), sizes.experts) if cases.gpus is None else int(cases.gpus[0])
-    tried = np.arange(len(known)) if known else np.arange(1, min(max(most, value), _MOST_TRIED) + 1)
-    others = replace(cases, splits=replace(cases.splits, **{field: tried}))
-    fine = ~np.logical_or.reduce([np.broadcast_to(rule.broken(others), tried.shape) for rule in broken])
-    valid = fine & valid_splits(sizes, others.splits, cases.gpus, cases.accumulation)
-    values = tried[valid if valid.any() else fine]
-    if known:
-        return f"; expected {' or '.join(known[int(index)] for index in values)}" if values.size else ""
-    near = [*values[values < value][-1:], *values[values > value][:1]]
-    return f"; the nearest valid: {' and '.join(f'{int(number):,}' for number in near)}" if near else ""

@@ -8,7 +8,8 @@ from typing import Any
 
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable
-from paleo_opt.estimator.split_rules import check_split, valid_splits
+from paleo_opt.estimator.split_refusals import check_split
+from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import BLOCKS, FIELDS, Split, Splits
 from paleo_opt.network.graph import Network
 from paleo_opt.search.enumeration import splits_blocks

@@ -85,7 +85,7 @@ class Resolver:
             strategies, samples = found.strategies, found.samples
             assumed += found.assumed
         else:
-            strategy, samples = _of_layers(row, cluster, collective, precision)
+            strategy, samples = _of_layers(row, network, cluster, collective, precision)
             strategies = (strategy,)
         return Run(
             row,
@@ -190,9 +190,11 @@ def _load_cluster(name: str, device: str) -> Cluster | Refused:
         return Refused(f"cluster {name or device!r} cannot be read: {error}".splitlines()[0])
 
 
-def _of_layers(row: MeasuredRow, cluster: Cluster, collective: str, precision: str) -> tuple[Strategy, int]:
+def _of_layers(
+    row: MeasuredRow, network: Network, cluster: Cluster, collective: str, precision: str
+) -> tuple[Strategy, int]:
     """The strategy of a network of layers, and its samples of a step."""
-    splits = _split(row)
+    splits = _split(row, network)
     micro_batch, accumulation, samples = _batches(row)
     try:
         strategy = Strategy(
@@ -203,15 +205,17 @@ def _of_layers(row: MeasuredRow, cluster: Cluster, collective: str, precision: s
     return strategy, samples
 
 
-def _split(row: MeasuredRow) -> tuple[str, int]:
+def _split(row: MeasuredRow, network: Network) -> tuple[str, int]:
     """The split and its devices: by its columns, or, for one weird trick's hybrid, by its ``software``."""
-    for name, only in _NOT_MODELLED.items():
-        if getattr(row, name) not in (None, only):
-            raise Refused(f"{name.replace('_', ' ')} above 1 of a network of layers")
-    if row.sharding not in ("", "zero0"):
-        raise Refused("sharded parameters of a network of layers")
-    if row.recompute not in ("", "none"):
-        raise Refused("recomputed activations of a network of layers")
+    used = [
+        *(name.replace("_", " ") for name, only in _NOT_MODELLED.items() if getattr(row, name) not in (None, only)),
+        *(["sharded state"] if row.sharding not in ("", "zero0") else []),
+        *(["recomputed activations"] if row.recompute not in ("", "none") else []),
+    ]
+    if used and network.transformer is not None:
+        raise Refused(f"{used[0]}: the paleo model has none; the roofline model does")
+    if used:
+        raise Refused(f"{used[0]}: of a transformer's blocks, not of a network of layers")
     if row.gpus > 1 and "hybrid" in row.software.casefold():
         return "hybrid", row.gpus
     tensor = row.tensor or 1

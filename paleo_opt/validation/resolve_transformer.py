@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from paleo_opt.errors import PaleoOptError
-from paleo_opt.estimator.split_rules import check_split
+from paleo_opt.estimator.split_refusals import check_split
 from paleo_opt.estimator.splits import RECOMPUTES, Split
 from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.hardware.cluster import Cluster
