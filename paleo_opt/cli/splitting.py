@@ -70,7 +70,7 @@ def add_splits(parser: argparse.ArgumentParser, data: bool = True) -> None:
     )  # fmt: skip
     add(
         "--recompute", type=one_of(RECOMPUTES), metavar="NAME",
-        help="what the backward pass computes again: none, selective (attention) or full (whole blocks)",
+        help="what the backward pass computes again: none, selective (what is cheap) or full (whole blocks)",
     )  # fmt: skip
     add(
         "--offload", type=one_of(OFFLOADS), metavar="NAME",

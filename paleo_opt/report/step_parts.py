@@ -71,7 +71,7 @@ def _of_layers(figures: dict[str, Any], strategy: Strategy, training: bool, grad
 
 def _of_blocks(seconds: Mapping[str, float], strategy: Strategy, split: Split, gradients: str) -> list[Part]:
     batches = f"{strategy.accumulation:,} micro-batch{'es' * (strategy.accumulation > 1)} of {strategy.micro_batch:,}"
-    again = "attention" if split.recompute == "selective" else "every block"
+    again = "what is cheap" if split.recompute == "selective" else "every block"
     rings = "keys and values round a ring" if split.context_method == "ring" else "positions exchanged for heads"
     devices = strategy.data * split.context
     summed = strategy.collective if split.sharding == "zero0" else "scattered"
