@@ -35,7 +35,7 @@ def add_operations(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--checkpoint-bandwidth", type=quantity("bandwidth"), metavar="RATE",
-        help="at which a checkpoint is written (default: 1GB/s)",
+        help="at which a node writes its share of a checkpoint (default: 1GB/s)",
     )  # fmt: skip
     group.add_argument(
         "--input-rate", type=positive, metavar="N", help="samples/s that a node can read and feed (default: no limit)"

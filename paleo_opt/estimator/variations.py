@@ -186,7 +186,7 @@ def _with(job: TrainingJob, **changes: float) -> TrainingJob:
 _OPERATIONS = {
     "device_mtbf_s": ("time between failures of one device", format_time),
     "restart_s": ("from an interruption to training again", format_time),
-    "checkpoint_bandwidth": ("at which a checkpoint is written", format_bandwidth),
+    "checkpoint_bandwidth": ("at which a node writes its share of a checkpoint", format_bandwidth),
     "straggler_variation": ("variation of one worker's time for a step", lambda value: f"{value:.3g}"),
     "input_rate": ("samples/s that one node can feed", format_count),
     "spot_interruptions": ("of a spot node an hour", lambda value: f"{value:.3g}"),

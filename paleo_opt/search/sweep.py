@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable, Floats
-from paleo_opt.estimator.estimate import MONTH_S
+from paleo_opt.estimator.estimates import MONTH_S
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import Places
 from paleo_opt.estimator.strategy import Integers

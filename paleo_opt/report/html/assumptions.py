@@ -90,9 +90,9 @@ def _operations(options: Options) -> list[tuple[str, str]]:
             + _source(found, "restart_s", ": back within 15 minutes (arXiv:2402.15627)"),
         ),
         "checkpoint_bandwidth": (
-            "a checkpoint is written at",
+            "a node writes its share of a checkpoint at",
             _given(found.checkpoint_bandwidth, format_bandwidth, "any rate")
-            + _source(found, "checkpoint_bandwidth", ": assumed, one busy file server"),
+            + _source(found, "checkpoint_bandwidth", ": 2 TB/s of storage for 2,048 nodes (arXiv:2407.21783)"),
         ),
         "straggler_variation": (
             "variation of one worker's step",

@@ -146,7 +146,7 @@ def _checkpoint_interval(strategy: Strategy, estimates: Estimates, options: Opti
     rate = strategy.gpus / operations.device_mtbf_s + strategy.nodes * interruptions
     if not options.training or estimates.samples is None or not rate > 0:
         return None
-    writing = np.array([estimates.checkpoint_bytes / operations.checkpoint_bandwidth])
+    writing = np.array([estimates.checkpoint_bytes / (strategy.nodes * operations.checkpoint_bandwidth)])
     return float(checkpoint_interval(writing, np.array([1.0 / rate]))[0])
 
 
