@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, Any
 
 from paleo_opt.cli.values import one_of, whole
@@ -195,13 +196,14 @@ def scaled_split(
         if args.tensor is not None:
             _refuse(["tensor"], f"scaling is over replicas of {network.name}; expected a transformer, or estimate")
         return None, args.micro_batch
-    from paleo_opt.estimator.block_configuration import gpus_of
     from paleo_opt.estimator.configuration import configure
+    from paleo_opt.estimator.scaling import default_workers
 
+    group = math.prod(int(fixed.get(name, 1)) for name in ("tensor", "context", "pipeline"))
     found = configure(
         table,
         cluster,
-        gpus=max(args.workers, default=gpus_of(cluster, fixed)),
+        gpus=max(args.workers or default_workers(cluster, group), default=group),
         micro_batch=args.micro_batch,
         collective="ring_all_reduce",
         precision=args.precision,

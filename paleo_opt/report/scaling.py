@@ -156,7 +156,9 @@ def _figures(answer: ScalingAnswer, name: str, room: int) -> list[str]:
                 f"{found.global_batch[i]:,}",
                 quantities.format_time(step),
                 percent((step - float(found.compute_time_s[i])) / step),
-                quantities.format_count(float(found.samples_per_s[row, i])),
+                f"{float(found.samples_per_s[row, i]):,.3g}"
+                if found.samples_per_s[row, i] < 99.5
+                else quantities.format_count(float(found.samples_per_s[row, i])),
                 _number(float(found.speedup[row, i])),
                 percent(float(found.efficiency[row, i])),
                 quantities.format_time(time) if time == time else "–",
@@ -182,11 +184,11 @@ def _notes(answer: ScalingAnswer) -> list[str]:
     found, job, notes = answer.scaling, answer.network.job, []
     if not found.fits.all():
         notes.append(f"* does not fit the {quantities.format_memory(found.cluster.device.memory)} of a device")
-    if not found.baseline_fits:
-        what = "worker" if found.blocks is None else "group"
-        notes.append(f"the speedup is over one {what} whose memory would not hold the batch")
+    held = "" if found.baseline_fits else " whose memory would not hold the batch"
     if found.blocks is not None:
-        notes.append(f"the speedup is over one group of {found.blocks.model:,}, which counts as so many workers")
+        notes.append(f"the speedup is over one group of {found.blocks.model:,}{held}, which counts as so many workers")
+    elif held:
+        notes.append(f"the speedup is over one worker{held}")
     if job is None:
         notes.append("the network's file has no job, so there is no time or money to target")
     elif (found.global_batch > job.max_global_batch).any():
