@@ -52,11 +52,16 @@ def load_text(text: str, stem: str, file: str = "") -> Network:
 
 
 def _network(root: Fields, stem: str) -> Network:
+    if "model_type" in root:
+        root.problem(
+            "is of a Hugging Face config.json; make a network of it: paleo-opt import FILE --out NET.yaml", "model_type"
+        )
+        root.raise_problems()
     name = root.text("name")
     if name and name != stem:
         root.problem(f"is {shown(name)!r}; expected {stem!r}, as the file is called", "name")
     description, source = root.text("description", ""), root.text("source", "")
-    if "transformer" in root:
+    if root.fields("transformer", None) is not None:
         return _transformer(root, name, description, source)
     input_shape = _input_shape(root)
     expansion = Expansion(_defaults(root))

@@ -13,7 +13,7 @@ from paleo_opt.hardware.constant import format_constant
 from paleo_opt.hardware.device import Device
 from paleo_opt.hardware.link_constants import LINK_CONSTANTS, link_constant
 from paleo_opt.hardware.platform import AT_END, ATTAINABLE, CONSTANTS, EVERY_LAYER, FUSIBLE, Platform
-from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
+from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM, TRANSFORMER_PLATFORM
 from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.report import terminal
 from paleo_opt.report.terminal import Column, bold, percent, table
@@ -138,7 +138,10 @@ def _device(device: Device) -> list[Entry]:
         ("to the host", quantities.format_bandwidth(device.host_link) if device.host_link else "not published"),
         ("PPP", ", ".join(f"{percent(share)} {name}" for name, share in device.ppp_comp.items()) or "not published"),
         ("attains", [f"{name} {_attained(device, name)}" for name in ATTAINABLE if name in device.parts]),
-        ("platform", device.platform or f"{DEFAULT_PLATFORM}, as its file names none"),
+        (
+            "platform",
+            device.platform or f"{DEFAULT_PLATFORM}, for transformers {TRANSFORMER_PLATFORM}; its file names none",
+        ),
         ("source", device.source),
         ("file", device.file),
     ]

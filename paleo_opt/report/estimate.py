@@ -185,9 +185,10 @@ def _target_lines(answer: EstimateAnswer, figures: dict[str, Any], room: int) ->
     if job is None or figures["time_to_target_s"] is None:
         return []
     steps, samples = figures["steps"], figures["samples_to_target"]
+    amount = f"{samples / 1e6:,.4g} M" if samples >= 1e6 else f"{samples:,.0f}"
     text = (
         f"{quantities.format_count(steps)} steps × {strategy.global_batch:,} = "
-        f"{samples / 1e6:,.4g} M samples{f' of {job.dataset}' if job.dataset else ''}"
+        f"{amount} samples{f' of {job.dataset}' if job.dataset else ''}"
         f"{f' to {job.target}' if job.target else ', as given'}"
     )
     lines = terminal.wrapped(text, room, "    ", "  ")

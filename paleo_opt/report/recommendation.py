@@ -259,8 +259,12 @@ def _step(answer: Recommendation, step: Step) -> str:
             f"({format_memory(step.needed - step.allowed)} too many), and would {_saving(answer, step)}"
         )
     if step.limit == "global_batch":
+        job = answer.problem.job
+        known = "the largest known to reach the target" if job.sources else "the largest assumed to be of use"
+        if "max_batch" in dict(job.given):
+            known = "the largest allowed"
         return (
-            f"global batch above {round(step.allowed):,}, the largest known to reach the target: "
+            f"global batch above {round(step.allowed):,}, {known}: "
             f"{strategy.global_batch:,} would {_saving(answer, step)}"
         )
     more = step.needed / step.allowed - 1.0
