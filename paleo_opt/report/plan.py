@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.planning.plan import Plan
 from paleo_opt.quantities import format_count, format_money
 from paleo_opt.report import plan_rows, plan_summary, terminal
 from paleo_opt.report.plan_gantt import gantt
 from paleo_opt.report.plan_rows import Stay, letter
 from paleo_opt.report.plan_summary import moment_text, short_time
-from paleo_opt.report.strategy_text import short_split
+from paleo_opt.report.strategy_text import adds_up, short_split
 from paleo_opt.report.terminal import Column, bold, dim, percent
 
 #: Rows of the tables at most; the page and JSON have all.
@@ -85,11 +86,21 @@ def _shown(stays: list[Stay]) -> list[Stay]:
     return [stays[i] for i in sorted(first[:MOST_ROWS])]
 
 
+def _state(strategy: Strategy) -> list[str]:
+    """How copies of a transformer share their state, and what is computed again: ``zero1``, ``full recompute``."""
+    split = strategy.blocks
+    if split is None:
+        return []
+    shared = [split.sharding] if split.sharding != "zero0" else []
+    return shared if split.recompute == "none" else [*shared, f"{split.recompute} recompute"]
+
+
 def _configurations(plan: Plan, room: int) -> list[str]:
     """The configurations that the letters stand for."""
     chosen = plan_rows.configurations(plan)
     if not chosen:
         return []
+    added = any(adds_up(run.strategy) for run in chosen)
     columns = [
         Column("as", right=False),
         Column("job", right=False, shrinks_to=10),
@@ -99,7 +110,7 @@ def _configurations(plan: Plan, room: int) -> list[str]:
         Column("split", right=False, constant=False, shrinks_to=8),
         Column("micro-batch"),
         Column("passes", constant=False),
-        Column("collective", right=False, shrinks_to=10, keep=1),
+        Column("collective", right=False, constant=added, shrinks_to=10, keep=1),
         Column("precision", right=False, constant=False, keep=3),
     ]
     rows = []
@@ -112,10 +123,10 @@ def _configurations(plan: Plan, room: int) -> list[str]:
                 run.job.network.name,
                 format_count(strategy.gpus),
                 strategy.cluster.device.name,
-                short_split(strategy),
+                " ".join([short_split(strategy), *_state(strategy)]),
                 format_count(strategy.micro_batch),
                 format_count(strategy.accumulation),
-                strategy.collective if strategy.gpus > 1 else "–",
+                strategy.collective if adds_up(strategy) else "–",
                 strategy.precision,
             ]
         )

@@ -13,7 +13,7 @@ from paleo_opt.report import plan_charts, plan_rows, plan_summary
 from paleo_opt.report.html.markup import pairs, table, text
 from paleo_opt.report.plan_rows import letter
 from paleo_opt.report.plan_summary import moment_text, short_time
-from paleo_opt.report.strategy_text import batch_text, devices_text, plural, split_text
+from paleo_opt.report.strategy_text import adds_up, batch_text, devices_text, plural, split_text
 from paleo_opt.report.terminal import percent
 from paleo_opt.report.units import short_count
 
@@ -155,7 +155,7 @@ def _configurations(plan: Plan) -> str:
                 text(devices_text(strategy.cluster, strategy.gpus)),
                 text(split_text(strategy)),
                 text(batch_text(strategy)),
-                text(strategy.collective if strategy.gpus > 1 else "–"),
+                text(strategy.collective if adds_up(strategy) else "–"),
                 text(strategy.precision),
             ]
         )
