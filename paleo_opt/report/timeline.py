@@ -152,7 +152,7 @@ def nice_step(seconds: float) -> float:
 
 def _axis(layout: Layout, step_s: float) -> list[str]:
     """For each window its ticks, each at the column in which its time begins."""
-    texts = []
+    texts, last = [], ""
     for (start, end), columns in zip(layout.windows, layout.columns, strict=True):
         signs = [" "] * columns
         width = (end - start) / columns
@@ -160,8 +160,10 @@ def _axis(layout: Layout, step_s: float) -> list[str]:
             apart = nice_step(width * _APART)
             for tick in range(math.ceil(start / apart - 1e-9), math.floor(end / apart + 1e-9) + 1):
                 column = int((tick * apart - start) / width + 1e-6)
-                text = "│" + (format_time(float(np.round(tick * apart, 12))) if tick else "0")
+                label = format_time(float(np.round(tick * apart, 12))) if tick else "0"
+                text = "│" + (label if label != last else "")  # late in a long step ticks may look alike
                 if column + len(text) <= columns:
+                    last = label
                     signs[column : column + len(text)] = text
         texts.append("".join(signs))
     return texts
