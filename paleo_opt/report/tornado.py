@@ -115,7 +115,7 @@ def render(answer: SensitivityAnswer, room: int | None = None) -> str:
     if len(found.swings) > len(shown):
         rest = found.swings[len(shown)].swing
         notes.append(
-            f"{len(found.swings) - len(shown)} more that move it by at most {percent(math.expm1(rest))}: --json"
+            f"{len(found.swings) - len(shown)} more that move it by at most {percent(max(math.expm1(rest), 1e-3))}: --json"
         )
     if any(item.deviation is None for item in shown):
         notes.append(f"* nothing says how well it is known: {PLAIN_CHANGE:.0%} down and up")
