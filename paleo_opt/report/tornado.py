@@ -113,10 +113,8 @@ def render(answer: SensitivityAnswer, room: int | None = None) -> str:
     lines += ["", *terminal.table(columns, rows, room)]
     notes = []
     if len(found.swings) > len(shown):
-        rest = found.swings[len(shown)].swing
-        notes.append(
-            f"{len(found.swings) - len(shown)} more that move it by at most {percent(max(math.expm1(rest), 1e-3))}: --json"
-        )
+        rest = max(math.expm1(found.swings[len(shown)].swing), 1e-3)
+        notes.append(f"{len(found.swings) - len(shown)} more that move it by at most {percent(rest)}: --json")
     if any(item.deviation is None for item in shown):
         notes.append(f"* nothing says how well it is known: {PLAIN_CHANGE:.0%} down and up")
     for note in [*notes, *answer.remarks]:
