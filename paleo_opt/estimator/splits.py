@@ -98,7 +98,9 @@ class Split:
         if self.virtual_stages > 1 and self.pipeline == 1:
             problems.append("virtual stages need a pipeline; expected pipeline 2 or more, or virtual stages 1")
         if self.sequence_parallel and self.tensor == 1:
-            problems.append("sequence parallelism divides positions over tensor-parallel devices; expected tensor 2 or more, not 1")
+            problems.append(
+                "sequence parallelism divides positions over tensor-parallel devices; expected tensor above 1"
+            )
         if problems:
             raise SpecError("; ".join(problems))
 
