@@ -213,8 +213,8 @@ def block_step(
     else:
         gradients, parameters, sent, update = (np.zeros(()),) * 4
     moved = np.zeros(())
-    away = offloads(splits)
-    if training and (away[0] | away[1]).any():
+    if training and splits.offload.any():
+        away = offloads(splits)
         if np.isnan(sending.host_link[place[(away[0] | away[1])[layout]]]).any():
             raise SpecError("offload needs a device whose link to the host is published (host_link in its file)")
         stage = blocks / p

@@ -108,20 +108,19 @@ def kept_by_block(
     fused = sending.fused_attention[place]
     recompute = splits.recompute
     kept, scores = times.amounts("kept"), times.amounts("kept_scores")
-    cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
     boundary, largest = times.amounts("boundary"), times.amounts("largest_kept")
-    scored = kept + scores
-    each_fused = np.where(recompute == FULL, boundary, np.where(recompute == SELECTIVE, kept - cheap, kept))
-    each_scored = np.where(recompute == FULL, boundary, np.where(recompute == SELECTIVE, kept, scored))
-    again_fused = np.where(recompute == FULL, largest - scores, 0.0)
-    again_scored = np.where(recompute == FULL, largest, np.where(recompute == SELECTIVE, scores, 0.0))
-    if fused.all():
-        each, again = each_fused[layout], again_fused[layout]
-    else:
-        each = np.where(fused, each_fused[layout], each_scored[layout])
-        again = np.where(fused, again_fused[layout], again_scored[layout])
+    full, selective = recompute == FULL, recompute == SELECTIVE
+    each = again = np.zeros(())
+    if fused.any():
+        cheap = times.amounts("kept_attention") + times.amounts("kept_cheap")
+        each = np.where(full, boundary, kept - selective * cheap)[layout]
+        again = np.where(full, largest - scores, 0.0)[layout]
+    if not fused.all():
+        scored = np.where(full, boundary, np.where(selective, kept, kept + scores))[layout]
+        scored_again = np.where(full, largest, selective * scores)[layout]
+        each, again = np.where(fused, each, scored), np.where(fused, again, scored_again)
     again_products = 1.0 - sending.kept_products[place]
     if again_products.any():
-        products = np.where(recompute == SELECTIVE, times.amounts("kept_products"), 0.0)[layout]
+        products = (selective * times.amounts("kept_products"))[layout]
         each = each - np.where(fused, again_products * products, 0.0)
     return each, again

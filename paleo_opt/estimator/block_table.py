@@ -7,7 +7,8 @@ stages hold mixtures of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -81,6 +82,11 @@ class BlockTable:
     queries: float
     expert_exchanges: float
     dispatched: float
+
+    @cached_property
+    def alone(self) -> dict[str, Floats]:
+        """Every amount as that of one split. Shapes (1,), and (1, 3) of ``tensors``."""
+        return {one.name: np.array([getattr(self, one.name)]) for one in fields(self) if one.name != "kernels"}
 
 
 def compile_blocks(sizes: TransformerSizes, split: Split) -> BlockTable:

@@ -90,8 +90,10 @@ class BlockTimes:
 
     def amounts(self, name: str) -> Floats:
         """A field of the compiled share of every split. Shape (S,)."""
+        if len(self.identities.splits) == 1:
+            return self._tables[0].alone[name]
         of_table: Floats = np.array([getattr(table, name) for table in self._tables])
-        return of_table if len(self.identities.splits) == 1 else of_table[self.identities.table]
+        return of_table[self.identities.table]
 
     def once_each(
         self, function: Callable[[Integers, Integers, Floats], Floats], index: Integers, place: Integers, value: Floats

@@ -30,18 +30,21 @@ def slowest_stage(
     blocks find a place; the least x that places all of them has the fraction of 0, e or h. Interleaved stages have
     parts of as many blocks; where that leaves room, the part with an end has fewer.
     """
+    if (p == 1).all():
+        return total
     ends = np.maximum(first, last)
     even = blocks / p * block + ends
     balanced = (splits.assignment == ASSIGNMENTS.index("balanced"))[layout]
     if balanced.any():
         e, h = first / block, last / block
-        best = np.full(p.shape, np.inf)
-        for fraction in (0.0, e - np.floor(e), h - np.floor(h)):
-            lost = np.floor(fraction - e) + np.floor(fraction - h)
-            whole = np.ceil((blocks - lost) / p - 1e-9)
-            best = np.minimum(best, np.maximum(whole + fraction, np.maximum(e, h)))
-        found = best * block
-        interleaved = v > 1
+        found, interleaved = np.zeros(()), v > 1
+        if not interleaved.all():
+            best = np.full(p.shape, np.inf)
+            for fraction in (0.0, e - np.floor(e), h - np.floor(h)):
+                lost = np.floor(fraction - e) + np.floor(fraction - h)
+                whole = np.ceil((blocks - lost) / p - 1e-9)
+                best = np.minimum(best, np.maximum(whole + fraction, np.maximum(e, h)))
+            found = best * block
         if interleaved.any():
             each = np.ceil(blocks / (p * v))
             room = each * p * v - blocks
