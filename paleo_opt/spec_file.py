@@ -297,14 +297,25 @@ def read_spec(path: Path, overrides: Mapping[str, str] | None = None, file: str 
     """
     file = file or str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(Problem(f"larger than {MAX_BYTES:,} bytes", file))
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, file)
     except OSError as error:
         raise SpecError(Problem(f"cannot be read: {error.strerror}", file)) from None
+    return parse_spec(text, file, overrides)
+
+
+def read_limited(path: Path, file: str) -> str:
+    """The text of a file, which messages call ``file``.
+
+    Raises:
+        SpecError: larger than `MAX_BYTES`, or not text.
+        OSError: not readable.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise SpecError(Problem(f"larger than {MAX_BYTES:,} bytes", file))
+    try:
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise SpecError(Problem("is not UTF-8 text", file)) from None
-    return parse_spec(text, file, overrides)
 
 
 def parse_spec(text: str, file: str = "", overrides: Mapping[str, str] | None = None) -> Fields:

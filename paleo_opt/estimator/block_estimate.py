@@ -12,7 +12,7 @@ platform lets them; parameters that are sharded are gathered for each pass, behi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -44,7 +44,7 @@ PARTS = (
 
 @dataclass(frozen=True, eq=False)
 class BlockMemos:
-    """What `estimate_blocks` keeps between tiles of one sweep, and between questions about one network.
+    """What `block_step` keeps between tiles of one sweep, and between questions about one network.
 
     Attributes:
         identities: Of the splits of the sweep, with the object they are of.
@@ -75,7 +75,7 @@ class BlockStep:
         exposed_s: Communication that lengthens the step.
         sent_s: All communication, hidden or not.
         memory: Of the fullest device.
-        seconds: Of `PARTS`; evaluated when first asked for.
+        _column: Rows of `MICRO_ROWS` and what was composed of them, by name; gathered when a report asks for them.
     """
 
     forward_s: Floats
@@ -85,25 +85,26 @@ class BlockStep:
     exposed_s: Floats
     sent_s: Floats
     memory: Memory
-    _columns: Mapping[str, Floats]
+    _column: Callable[[str], Floats]
 
     @cached_property
     def parts(self) -> dict[str, Floats]:
         """Seconds of a step by `PARTS`; they add up to it."""
-        c = self._columns
-        blocks = c["micro_batches"] * c["blocks"] / c["pipeline"]
-        recompute = blocks * c["recompute"]
+        column = self._column
+        passes = column("micro_batches") / column("pipeline")
+        blocks = passes * column("blocks")
+        recompute = blocks * column("recompute")
         found = {
             "computation": self.forward_s + self.backward_s - recompute,
             "recompute": recompute,
-            "tensor": blocks * c["tensor"] + c["micro_batches"] / c["pipeline"] * c["ends"],
-            "context": blocks * c["context"],
-            "expert": blocks * c["expert"],
-            "pipeline": c["sends"],
+            "tensor": blocks * column("tensor") + passes * column("ends"),
+            "context": blocks * column("context"),
+            "expert": blocks * column("expert"),
+            "pipeline": column("sends"),
             "bubble": self.bubble_s,
-            "gradients": c["gradients"],
-            "parameters": c["parameters"],
-            "offload": c["offload"],
+            "gradients": column("gradients"),
+            "parameters": column("parameters"),
+            "offload": column("offload"),
             "update": self.update_s,
         }
         shape = np.broadcast_shapes(*(np.shape(value) for value in found.values()))
@@ -205,7 +206,7 @@ def block_step(
             stage_rows[collectives + index][of_stage] for index in range(len(GRADIENT_ROWS))
         )
         gradients, parameters, sent = exposed_gradients(
-            splits, layout, sending.overlap[place] * np.isfinite(sending.bucket_parameters[place]),
+            identities.sharding[layout], sending.overlap[place] * np.isfinite(sending.bucket_parameters[place]),
             sending.gather_overlap[place], sending.contention[place], reduced, shape,
             scatter, gather, block_gather, tied, m,
             blocks / p * forward[columns], blocks / p * (backward + again)[columns],
@@ -232,6 +233,15 @@ def block_step(
     def shaped(values: Floats) -> Floats:
         return values if values.ndim == 0 or values.shape == shape else values.reshape(shape)
 
+    given = {
+        "micro_batches": m, "pipeline": p, "blocks": np.asarray(blocks), "ends": ends, "sends": sends,
+        "gradients": gradients, "parameters": parameters, "offload": moved,
+    }  # fmt: skip
+
+    def column(name: str) -> Floats:
+        values = given[name] if name in given else row(name)
+        return values.reshape(shape) if values.size == columns.size else values
+
     exposed = shaped(within + sends + moved) + gradients + shaped(parameters)
     communication = shaped(per_stage * blocks * row("sent") + per_stage * ends + sent_between) + sent
     return BlockStep(
@@ -242,26 +252,5 @@ def block_step(
         exposed_s=exposed,
         sent_s=communication,
         memory=Memory(**{name: shaped(np.asarray(value)) for name, value in held.items()}),
-        _columns=_LazyColumns(
-            rows, columns, shape,
-            {"micro_batches": m, "pipeline": p, "blocks": np.asarray(blocks), "ends": ends, "sends": sends,
-             "gradients": gradients, "parameters": parameters, "offload": moved},
-        ),
-    )  # fmt: skip
-
-
-class _LazyColumns(Mapping[str, Floats]):
-    """Rows gathered only when a report asks for them."""
-
-    def __init__(self, rows: Floats, columns: Integers, shape: tuple[int, ...], given: Mapping[str, Floats]) -> None:
-        self._rows, self._columns, self._shape, self._given = rows, columns, shape, given
-
-    def __getitem__(self, name: str) -> Floats:
-        found = self._given[name] if name in self._given else self._rows[_ROW[name]][self._columns]
-        return found.reshape(self._shape) if found.size == self._columns.size else found
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter((*self._given, *_ROW))
-
-    def __len__(self) -> int:
-        return len(self._given) + len(_ROW)
+        _column=column,
+    )

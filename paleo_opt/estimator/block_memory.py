@@ -10,9 +10,10 @@ import numpy as np
 from paleo_opt.estimator.block_times import BlockTimes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.memory import OPTIMIZER_STATES
+from paleo_opt.estimator.pipeline_schedule import in_flight_micro_batches
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.split_identities import FULL, SELECTIVE, ZERO1, ZERO2, ZERO3, effective_sharding, offloads
-from paleo_opt.estimator.splits import SCHEDULES, Integers, Splits
+from paleo_opt.estimator.split_identities import FULL, SELECTIVE, ZERO1, ZERO2, ZERO3, offloads
+from paleo_opt.estimator.splits import Integers, Splits
 
 #: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
 #: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
@@ -41,7 +42,7 @@ def block_memory(
     whole, whole_expert = (per_stage * dense + ends)[layout], (per_stage * expert)[layout]
     copies = gpus / (splits.tensor * splits.pipeline)[layout]
     expert_copies = np.maximum(copies * (splits.tensor / splits.expert)[layout], 1.0)
-    sharding = effective_sharding(splits)[layout]
+    sharding = times.identities.sharding[layout]
 
     def shared(least: int) -> Floats:
         divided = sharding >= least
@@ -64,19 +65,17 @@ def block_memory(
     gradients = (shared(ZERO2) + np.where(sharding >= ZERO3, one_block / 2.0, 0.0)) * gradient
     # 32-bit gradients are kept beside none of 16 bits; the master copy is the optimizer's.
     states = (OPTIMIZER_STATES[optimizer] + (weight < 4.0)) * 4.0
-    away, moved = (chosen[layout] for chosen in offloads(splits))
-    state = np.where(away, 0.0, shared(ZERO1) * states)
+    state = shared(ZERO1) * states
 
     each, again = kept_by_block(times, splits, layout, place, places)
-    gpipe = (splits.schedule == SCHEDULES.index("gpipe"))[layout]
-    # Interleaved: the first stage starts (2 (p - 1) + (v - 1) p + 1) / v micro-batches before its first backward.
-    ahead = np.where(v > 1, (2.0 * (p - 1.0) + (v - 1.0) * p + 1.0) / v, p)
-    ahead = np.where(gpipe, m, np.minimum(ahead, m))
-    behind = np.where(gpipe, m, np.minimum(np.where(v > 1, ((v - 1.0) * p + 1.0) / v, 1.0), m))
+    # On the first stage and on the last.
+    ahead, behind = in_flight_micro_batches(p, np.array([0.0 * p, p - 1.0]), v, m, splits.schedule[layout])
     first_kept, last_kept = times.amounts("first_kept")[layout], times.amounts("last_kept")[layout]
     logits = times.amounts("logits")[layout]
     held = per_stage[layout] * each
-    if moved.any():
+    if splits.offload.any():
+        away, moved = (chosen[layout] for chosen in offloads(splits))
+        state = np.where(away, 0.0, state)
         # On the device are the block that is worked on, and the one that is on its way.
         held = np.where(moved, np.minimum(held, 2.0 * each), held)
         ahead, behind = np.where(moved, 1.0, ahead), np.where(moved, 1.0, behind)

@@ -13,7 +13,7 @@ import numpy as np
 from paleo_opt.estimator.block_times import MICRO_ROWS
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.places import Places
-from paleo_opt.estimator.split_identities import ZERO1, ZERO2, ZERO3, between_stages, effective_sharding
+from paleo_opt.estimator.split_identities import ZERO1, ZERO2, ZERO3, between_stages
 from paleo_opt.estimator.splits import ASSIGNMENTS, Integers, Splits
 from paleo_opt.estimator.strategy import Strategies
 
@@ -95,12 +95,11 @@ def send_time(
 
 
 def exposed_gradients(
-    splits: Splits, layout: Integers, overlap: Floats, gather_overlap: Floats, contention: Floats, reduced: Floats,
+    sharding: Integers, overlap: Floats, gather_overlap: Floats, contention: Floats, reduced: Floats,
     shape: tuple[int, ...], scatter: Floats, gather: Floats, block_gather: Floats, tied: Floats, m: Floats,
     forward: Floats, backward: Floats,
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Exposed seconds of gradients and of gathered parameters, and all that is sent for both."""
-    sharding = effective_sharding(splits)[layout]
     replicated = sharding < ZERO1
     once = np.where(sharding < ZERO2, 1.0, m)  # gradients that are divided are added up in every micro-batch
     # Replicated gradients are all-reduced, those of a divided optimizer scattered.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,7 @@ class SplitIdentities:
         gradient_of: One split for each of those.
         table: Index of the compiled share of each. Shape (S,).
         table_of: One split for each compiled share.
+        sharding: What each divides in fact (`effective_sharding`). Shape (S,).
         by_gpus: Whether what a micro-batch takes depends on the GPUs, as data-parallel devices are inside. Shape (S,).
     """
 
@@ -40,6 +44,7 @@ class SplitIdentities:
     gradient_of: Integers
     table: Integers
     table_of: Integers
+    sharding: Integers
     by_gpus: NDArray[np.bool_]
 
 
@@ -62,19 +67,17 @@ def offloads(splits: Splits) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def identify(splits: Splits) -> SplitIdentities:
     """Which of ``splits`` are alike."""
+    sharding = effective_sharding(splits)
+    by_gpus = _DATA_INSIDE[splits.placement] & (splits.tensor > 1)
     if len(splits) == 1:
         first = np.zeros(1, dtype=np.int64)
-        by_gpus = _DATA_INSIDE[splits.placement] & (splits.tensor > 1)
-        return SplitIdentities(splits, first, first, first, first, first, first, by_gpus)
+        return SplitIdentities(splits, first, first, first, first, first, first, sharding, by_gpus)
     inside = np.where(splits.placement == 0, 0, splits.pipeline)
     share = [splits.tensor, splits.sequence_parallel, splits.context, splits.context_method, splits.expert]
     table, table_of = _distinct(share)
     micro, micro_of = _distinct([*share, splits.recompute, splits.placement, inside])
-    gradient, gradient_of = _distinct(
-        [*share, splits.pipeline, effective_sharding(splits), splits.placement, splits.offload]
-    )
-    by_gpus = _DATA_INSIDE[splits.placement] & (splits.tensor > 1)
-    return SplitIdentities(splits, micro, micro_of, gradient, gradient_of, table, table_of, by_gpus)
+    gradient, gradient_of = _distinct([*share, splits.pipeline, sharding, splits.placement, splits.offload])
+    return SplitIdentities(splits, micro, micro_of, gradient, gradient_of, table, table_of, sharding, by_gpus)
 
 
 def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
@@ -84,6 +87,11 @@ def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
         key = key * values.size + code.reshape(-1)
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
     return index.reshape(-1).astype(np.int64), first.astype(np.int64)
+
+
+def _inside(order: tuple[str, ...], name: str, sizes: Mapping[str, Any]) -> Any:
+    """Devices that stand inside of two neighbours of a kind of group, with the devices of each kind."""
+    return math.prod(sizes[inner] for inner in order[: order.index(name)])
 
 
 def distances(splits: Splits, gpus: Floats) -> dict[str, Floats]:
@@ -101,10 +109,8 @@ def distances(splits: Splits, gpus: Floats) -> dict[str, Floats]:
     found = {name: np.ones(tensor.shape) for name in (*_GROUPS, "expert")}
     for placement in np.unique(splits.placement).tolist():
         order, these = _ORDERS[placement], splits.placement == placement
-        apart = np.ones(tensor.shape)
         for name in order:
-            found[name] = np.where(these, apart, found[name])
-            apart = apart * sizes[name]
+            found[name] = np.where(these, _inside(order, name, sizes), found[name])
         # Experts are over the tensor- and data-parallel devices of a stage, the innermost first.
         inner = next(name for name in order if name != "pipeline")
         beyond = (order[1] == "pipeline") & (splits.expert > sizes[inner])
@@ -115,15 +121,10 @@ def distances(splits: Splits, gpus: Floats) -> dict[str, Floats]:
 
 def between_stages(splits: Splits, gpus: Integers, layout: Integers) -> Integers:
     """Devices between those of two neighbouring stages, for each (layout, GPUs). Shapes (n,), integers."""
-    outer = gpus // splits.pipeline[layout]
+    outer, tensor = gpus // splits.pipeline[layout], splits.tensor[layout]
     placement, found = splits.placement[layout], outer
+    sizes = {"tensor": tensor, "data": outer // tensor}
     for index in np.unique(splits.placement).tolist():
-        inner = _ORDERS[index][: _ORDERS[index].index("pipeline")]
-        if len(inner) == 2:
-            continue
-        if not inner:
-            apart = np.ones_like(outer)
-        else:
-            apart = splits.tensor[layout] if inner[0] == "tensor" else outer // splits.tensor[layout]
-        found = np.where(placement == index, apart, found)
+        if _ORDERS[index][-1] != "pipeline":
+            found = np.where(placement == index, _inside(_ORDERS[index], "pipeline", sizes), found)
     return found

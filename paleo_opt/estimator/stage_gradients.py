@@ -9,7 +9,7 @@ from paleo_opt.estimator.communication import AUTO, all_reduce_time, communicati
 from paleo_opt.estimator.connections import Routes
 from paleo_opt.estimator.kernel_table import Floats
 from paleo_opt.estimator.roofline import UPDATE_BYTES, update_times
-from paleo_opt.estimator.split_identities import ZERO1, ZERO3, distances, effective_sharding, offloads
+from paleo_opt.estimator.split_identities import ZERO1, ZERO3, distances, offloads
 from paleo_opt.estimator.splits import Integers
 
 #: Rows of `gradient_times`, behind one for each collective: an all-reduce of the stage's gradients. A reduce-scatter of
@@ -51,7 +51,7 @@ def _gradients(times: BlockTimes, index: Integers, place: Integers, gpus: Floats
     block, expert = amount("dense_parameters"), amount("expert_parameters")
     weight, gradient = places.weight_bytes[place], sending.gradient_bytes[place]
     routes = times.routes(place, copies, apart["context"])
-    sharding = effective_sharding(splits)
+    sharding = times.identities.sharding[index]
     by_block = sharding >= ZERO3
 
     def both(operation: str, route: Routes, per_block: Floats, once: Floats, size: Floats) -> Floats:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from paleo_opt.errors import Problem, SpecError, nearest
-from paleo_opt.yaml_nodes import MAX_BYTES, shown
+from paleo_opt.spec_file import read_limited
+from paleo_opt.yaml_nodes import shown
 
 #: They say how a network starts, runs or is stored, not what a step of training costs.
 _COSTLESS = frozenset(
@@ -153,11 +154,7 @@ def read_config(path: Path, file: str = "") -> Config:
     """
     file = file or str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(Problem(f"larger than {MAX_BYTES:,} bytes", file))
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, file)
     except OSError as error:
         raise SpecError(Problem(f"cannot be read: {(error.strerror or str(error)).lower()}", file)) from None
-    except UnicodeDecodeError:
-        raise SpecError(Problem("is not UTF-8 text", file)) from None
     return Config(text, file)
