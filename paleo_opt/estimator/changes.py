@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from paleo_opt.estimator.cost_table import CostTable
+from paleo_opt.estimator.effects import gathered
 from paleo_opt.estimator.estimate import estimate
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import RECOMPUTES, SHARDINGS, Split, Splits
-from paleo_opt.estimator.strategy import Strategies, Strategy
+from paleo_opt.estimator.strategy import Strategy
 from paleo_opt.network.transformer_sizes import TransformerSizes
 
 #: By how much the number of GPUs may grow.
@@ -72,7 +73,7 @@ def changes_that_fit(table: CostTable, strategy: Strategy, options: Options) -> 
     found = [change for change in _others(sizes, strategy) if _is_valid(sizes, change[2])]
     if not found:
         return []
-    estimates = estimate(table, _together([other for _, _, other in found]), options)
+    estimates = estimate(table, gathered([other for _, _, other in found]), options)
     shape = (len(found),)
     fits, memory, step = (
         np.broadcast_to(values, shape) for values in (estimates.fits, estimates.memory_bytes, estimates.step_time_s)
@@ -159,18 +160,3 @@ def _is_valid(sizes: TransformerSizes, strategy: Strategy) -> bool:
     assert strategy.blocks is not None
     accumulation = np.array([strategy.accumulation])
     return bool(valid_splits(sizes, Splits.of([strategy.blocks]), strategy.gpus, accumulation)[0])
-
-
-def _together(strategies: list[Strategy]) -> Strategies:
-    """Strategies on one cluster, with one collective, as one set. Shape (strategies,)."""
-    one = strategies[0].as_strategies()
-    return replace(
-        one,
-        gpus=np.array([s.gpus for s in strategies]),
-        micro_batch=np.array([s.micro_batch for s in strategies]),
-        accumulation=np.array([s.accumulation for s in strategies]),
-        collective=np.zeros(1, dtype=np.int64),
-        place=np.zeros(len(strategies), dtype=np.int64),
-        splits=Splits.of([s.blocks for s in strategies if s.blocks is not None]),
-        layout=np.arange(len(strategies)),
-    )

@@ -150,13 +150,6 @@ def estimate(
         fetch_time = fetch_time / 2.0
     parameters = layout.replicated_parameters + layout.divided_parameters
     checkpoint_bytes = 4.0 * parameters * (1 + OPTIMIZER_STATES[optimizer])
-    known_slowdowns = None
-    if memos:
-
-        def slowdowns(at: Integers, gpus: Floats) -> Floats:
-            return slowdowns_of(places, at, gpus, checkpoint_bytes, options.operations)
-
-        known_slowdowns = evaluate(count, place, strategies.gpus, slowdowns, memos.slowdowns)
     return Estimates(
         strategies=strategies,
         forward_time_s=forward_time,
@@ -180,8 +173,21 @@ def estimate(
         places=places,
         options=options,
         checkpoint_bytes=checkpoint_bytes,
-        known_slowdowns=known_slowdowns,
+        known_slowdowns=_kept_slowdowns(strategies, checkpoint_bytes, options, memos),
     )
+
+
+def _kept_slowdowns(
+    strategies: Strategies, checkpoint_bytes: float, options: Options, memos: Memos | None
+) -> Floats | None:
+    """What stragglers and interruptions add, once per place and number of GPUs of a sweep; None for a single set."""
+    if memos is None:
+        return None
+
+    def slowdowns(at: Integers, gpus: Floats) -> Floats:
+        return slowdowns_of(memos.places, at, gpus, checkpoint_bytes, options.operations)
+
+    return evaluate(len(strategies.clusters), strategies.place, strategies.gpus, slowdowns, memos.slowdowns)
 
 
 def _estimate_blocks(table: CostTable, strategies: Strategies, options: Options, memos: Memos | None) -> Estimates:
@@ -207,14 +213,6 @@ def _estimate_blocks(table: CostTable, strategies: Strategies, options: Options,
     )
     job, network = table.network.job, table.network
     checkpoint_bytes = 4.0 * network.parameters * (1 + OPTIMIZER_STATES[optimizer])
-    known_slowdowns = None
-    if memos:
-
-        def slowdowns(at: Integers, gpus: Floats) -> Floats:
-            return slowdowns_of(places, at, gpus, checkpoint_bytes, options.operations)
-
-        count = len(strategies.clusters)
-        known_slowdowns = evaluate(count, strategies.place, strategies.gpus, slowdowns, memos.slowdowns)
     return Estimates(
         strategies=strategies,
         forward_time_s=step.forward_s,
@@ -229,7 +227,7 @@ def _estimate_blocks(table: CostTable, strategies: Strategies, options: Options,
         places=places,
         options=options,
         checkpoint_bytes=checkpoint_bytes,
-        known_slowdowns=known_slowdowns,
+        known_slowdowns=_kept_slowdowns(strategies, checkpoint_bytes, options, memos),
         blocks=step,
     )
 
