@@ -74,7 +74,8 @@ def _key(point: Point) -> Hashable:
     return tuple(point.values())
 
 
-def _nothing_beside(best: Sequence[Point], seen: Sequence[Point]) -> Sequence[Point]:
+def nothing_beside(best: Sequence[Point], seen: Sequence[Point]) -> Sequence[Point]:
+    """Where neighbours say nothing of each other."""
     return ()
 
 
@@ -104,6 +105,6 @@ class StudyProblem:
     identity: Mapping[str, Any]
     first: Sequence[Point] = ()
     every: Sequence[Point] | None = None
-    beside: Callable[[Sequence[Point], Sequence[Point]], Sequence[Point]] = _nothing_beside
+    beside: Callable[[Sequence[Point], Sequence[Point]], Sequence[Point]] = nothing_beside
     key: Callable[[Point], Hashable] = _key
     bound: Callable[[Point], float] = _no_bound
