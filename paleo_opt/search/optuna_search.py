@@ -9,27 +9,33 @@ under budgets of money TPE then missed the optimum in most of 10 seeds at 100 tr
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paleo_opt import __version__
 from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.search.blocks import Block
-from paleo_opt.search.budgets import figure, ranked, select
-from paleo_opt.search.outer import OuterSpace, Point
+from paleo_opt.search.budgets import budget_text, figure, ranked, select
+from paleo_opt.search.outer import Band, OuterSpace
+from paleo_opt.search.outer import Point as Place
+from paleo_opt.search.packed_rows import pack, unpack
 from paleo_opt.search.problem import SearchProblem, count_strategies
+from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
 from paleo_opt.search.sweep import Rows, join, solve_block
 
 if TYPE_CHECKING:
     import optuna
 
+    from paleo_opt.search.studies import Kept
+    from paleo_opt.search.study import Progress
+
 TRIALS = 100
-#: Stands for the figure of a trial in which nothing fits; finite, as samplers need it.
-_NOTHING_FITS = 1e30
+#: Stands for a figure that is unknown where an excess is asked for; finite, as samplers need it.
+_UNKNOWN = 1e30
 #: Figures closer than this are one: sums over layers are rounded in another order for one row than for many.
 _SAME = 1e-9
 _FEW, _MANY = "few enough to try each", "too many to try each"
@@ -50,6 +56,7 @@ class SearchSummary:
         gap_to_sweep: ``best`` over the sweep's optimum, less 1; None without a sweep.
         seconds: The study took.
         study: Optuna's own; None where there was none.
+        ended: Why it ended, in a few words.
     """
 
     sampler: str
@@ -62,86 +69,145 @@ class SearchSummary:
     gap_to_sweep: float | None
     seconds: float
     study: optuna.Study | None
+    ended: str = ""
 
 
 NO_SEARCH = SearchSummary("none", "left out", 0, 0, 0, None, None, None, 0.0, None)
 
 
-class _Trials:
-    """The objective of a study: solves, or looks up, the rows of a trial and reports their best."""
+@dataclass(frozen=True, eq=False)
+class NestedSearch:
+    """The search of a space's blocks: what is outside a trial, and the rows inside each.
 
-    def __init__(self, problem: SearchProblem, blocks: Sequence[Block], outer: OuterSpace, swept: Rows | None) -> None:
-        self.problem, self.blocks, self.outer, self.swept = problem, blocks, outer, swept
-        self.solved: dict[tuple[int, int, int], Rows] = {}
-        self.seen: list[Point] = []
-        self.feasible: dict[Point, float] = {}
-        self.met_at: int | None = None
-        self.optimum = -np.inf
-        if swept is not None:
-            self.optimum = float(figure(swept, problem.goal)[swept.feasible > 0].min(initial=np.inf))
-            # The rows of a block stand together, the blocks in an order of their own.
-            self._starts = dict(
-                zip(*(column.tolist() for column in np.unique(swept.block, return_index=True)), strict=True)
-            )
+    Attributes:
+        problem: What is minimized, within which budgets.
+        blocks: All blocks of the space.
+        outer: What a trial chooses.
+        swept: The rows of a sweep of these blocks, which trials then look up; None to have each solve its own.
+        packed: Whether trials keep their rows as text, for another process or a later one.
+        solved: The rows of each band that this process has solved.
+    """
 
-    def rows(self, index: int, first: int, last: int) -> Rows:
-        """Rows ``first`` to ``last`` (excluded) of a block, each with its best strategy."""
-        key = (index, first, last)
-        if key not in self.solved:
+    problem: SearchProblem
+    blocks: Sequence[Block]
+    outer: OuterSpace
+    swept: Rows | None = None
+    packed: bool = False
+    solved: dict[Band, Rows] = field(default_factory=dict)
+
+    def study_problem(self, trials: int) -> StudyProblem:
+        """As a study of so many trials."""
+        outer = self.outer
+        few = outer.distinct <= trials
+        return StudyProblem(
+            variables={name: Variable(0, size - 1) for name, size in outer.sizes.items()},
+            solve=self.solve,
+            identity=identity(self.problem, self.blocks) | {"variables": dict(outer.sizes)},
+            first=() if few else self._points(outer.heuristics()[: trials - trials // 4]),
+            every=self._points(outer.every()) if few else None,
+            beside=lambda best, seen: self._points(outer.beside(map(_place, best), map(_place, seen))),
+            key=lambda point: outer.band(_place(point)),
+        )
+
+    def _points(self, places: Sequence[Place]) -> list[Point]:
+        return [dict(zip(self.outer.sizes, place, strict=True)) for place in places]
+
+    @cached_property
+    def _starts(self) -> dict[int, int]:
+        """The first row of each block in the sweep: its rows stand together, the blocks in an order of their own."""
+        assert self.swept is not None
+        blocks, firsts = np.unique(self.swept.block, return_index=True)
+        return dict(zip(blocks.tolist(), firsts.tolist(), strict=True))
+
+    def optimum(self) -> float:
+        """Of the sweep; minus infinity without one, infinity where nothing is feasible."""
+        if self.swept is None:
+            return -np.inf
+        return float(figure(self.swept, self.problem.goal)[self.swept.feasible > 0].min(initial=np.inf))
+
+    def rows(self, band: Band) -> Rows:
+        """The rows of a band, each with its best strategy."""
+        if band not in self.solved:
+            index, first, last = band
             if self.swept is not None:
                 # The sweep has solved them; solving them again would give the same figures.
-                found = select(self.swept, slice(self._starts[index] + first, self._starts[index] + last))
+                start = self._starts[index]
+                found = select(self.swept, slice(start + first, start + last))
             else:
-                block = self.blocks[index].of_rows(slice(first, last))
-                problem = self.problem
+                block, problem = self.blocks[index].of_rows(slice(first, last)), self.problem
                 found = solve_block(problem.table, block, index, problem.budgets.limits, problem.options, problem.goal)
-            self.solved[key] = found
-        return self.solved[key]
+            self.solved[band] = found
+        return self.solved[band]
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        sizes = self.outer.sizes
-        point = tuple(trial.suggest_int(name, 0, size - 1) for name, size in sizes.items())
-        self.seen.append(point)
-        rows = self.rows(*self.outer.band(point))
-        feasible = rows.feasible > 0
-        excess = self._excess(rows)
-        if feasible.any():
-            best = int(ranked(rows, self.blocks, self.problem.goal, feasible)[0])
-        else:
-            best = int(np.max(list(excess.values()), axis=0).argmin())
-        for name, values in excess.items():
-            # The sweep's count says what is feasible; rounding may make a limit that is just met look exceeded.
-            trial.set_constraint(name, float(min(values[best], 0.0) if feasible[best] else values[best]))
-        trial.set_user_attr("strategies", int(rows.strategies.sum()))
-        value = float(figure(rows, self.problem.goal)[best])
-        if not np.isfinite(value):
-            return _NOTHING_FITS
-        trial.set_user_attr("strategy", rows.strategy(self.blocks, best).to_json())
-        if feasible[best]:
-            self.feasible.setdefault(point, value)
-            if value <= self.optimum * (1.0 + _SAME):
-                self.met_at = trial.number + 1
-                trial.study.stop()
-        return value
+    def solve(self, point: Point) -> Outcome:
+        """The best strategy of a point, or where none is feasible the one that comes nearest."""
+        rows = self.rows(self.outer.band(_place(point)))
+        found = outcome_of(self.problem, self.blocks, rows)
+        return replace(found, result=pack(rows)) if self.packed else found
 
-    def _excess(self, rows: Rows) -> dict[str, Floats]:
-        """By how much each row exceeds each limit, relative to it; at most 0 where it keeps to it. Shapes (rows,)."""
-        capacity = np.array([block.cluster.device.memory for block in self.blocks])[rows.block]
-        excess = {"memory": rows.memory_bytes / capacity - 1.0}
-        for goal, field in (("time", "time_s"), ("cost", "cost_usd"), ("energy", "energy_kwh")):
-            limit = getattr(self.problem.budgets, field)
-            if limit is not None:
-                values = figure(rows, goal)
-                excess[field] = np.where(np.isfinite(values), values, _NOTHING_FITS) / limit - 1.0
-        return excess
 
-    def best(self, count: int) -> list[Point]:
-        """The best feasible points so far."""
-        return sorted(self.feasible, key=lambda point: (self.feasible[point], point))[:count]
+def outcome_of(problem: SearchProblem, blocks: Sequence[Block], rows: Rows) -> Outcome:
+    """The best of some rows, or where none is feasible the one that comes nearest."""
+    feasible = rows.feasible > 0
+    excess = _excess(problem, blocks, rows)
+    if feasible.any():
+        best = int(ranked(rows, blocks, problem.goal, feasible)[0])
+    else:
+        best = int(np.max(list(excess.values()), axis=0).argmin())
+    # The sweep's count says what is feasible; rounding may make a limit that is just met look exceeded.
+    limits = {
+        name: float(min(values[best], 0.0) if feasible[best] else values[best]) for name, values in excess.items()
+    }
+    value = float(figure(rows, problem.goal)[best])
+    attributes: dict[str, Any] = {"strategies": int(rows.strategies.sum())}
+    if np.isfinite(value):
+        attributes["strategy"] = rows.strategy(blocks, best).to_json()
+        figures = {name: float(getattr(rows, name)[best]) for name in ("time_s", "cost_usd", "energy_kwh")}
+        attributes |= {name: value for name, value in figures.items() if np.isfinite(value)}
+    return Outcome(value, limits, attributes)
+
+
+def _excess(problem: SearchProblem, blocks: Sequence[Block], rows: Rows) -> dict[str, Floats]:
+    """By how much each row exceeds each limit, relative to it; at most 0 where it keeps to it. Shapes (rows,)."""
+    capacity = np.array([block.cluster.device.memory for block in blocks])[rows.block]
+    excess = {"memory": rows.memory_bytes / capacity - 1.0}
+    for goal, name in (("time", "time_s"), ("cost", "cost_usd"), ("energy", "energy_kwh")):
+        limit = getattr(problem.budgets, name)
+        if limit is not None:
+            values = figure(rows, goal)
+            excess[name] = np.where(np.isfinite(values), values, _UNKNOWN) / limit - 1.0
+    return excess
+
+
+def _place(point: Point) -> Place:
+    return tuple(int(value) for value in point.values())
+
+
+def identity(problem: SearchProblem, blocks: Sequence[Block]) -> dict[str, Any]:
+    """What two processes that search the same space have in common, as JSON."""
+    budgets = problem.budgets
+    names = ("gpus", "cost_usd", "time_s", "energy_kwh")
+    given = {name: getattr(budgets, name) for name in names}
+    return {
+        "network": problem.network.name,
+        "goal": problem.goal,
+        "budget": " and ".join(budget_text(name, size) for name, size in given.items() if size is not None),
+        "space": problem.space.name,
+        "clusters": sorted(cluster.name for cluster in problem.clusters),
+        "strategies": count_strategies(blocks),
+        "paleo-opt": __version__,
+    }
 
 
 def search(
-    problem: SearchProblem, blocks: Sequence[Block], swept: Rows | None = None, *, trials: int = TRIALS, seed: int = 0
+    problem: SearchProblem,
+    blocks: Sequence[Block],
+    swept: Rows | None = None,
+    *,
+    trials: int = TRIALS,
+    seed: int = 0,
+    kept: Kept | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[SearchSummary, Rows]:
     """Search the blocks with Optuna.
 
@@ -152,62 +218,42 @@ def search(
             their optimum; without, every trial solves its own.
         trials: Most trials, at least 1.
         seed: Of the sampler; the same seed gives the same trials.
+        kept: Where the study is kept, to be resumed and shared; None for memory.
+        progress: Called after each trial.
 
     Returns:
         What the study did, and every row that it evaluated.
+
+    Raises:
+        SpecError: the study cannot be kept there, or is of something else.
     """
-    import optuna
+    from paleo_opt.search.kept_study import run_kept
+    from paleo_opt.search.study import RESULT, run_study
 
-    start = time.perf_counter()
     strategies = int(swept.strategies.sum()) if swept is not None else count_strategies(blocks)
-    outer = OuterSpace.of(problem, blocks, strategies)
-    objective = _Trials(problem, blocks, outer, swept)
-    few = outer.distinct <= trials
-    polish = trials // 4
-    heuristics = outer.heuristics()[: trials - polish]
-    with _quiet():
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
-        study = optuna.create_study(direction="minimize", sampler=sampler)
-
-        def run(count: int, points: Sequence[Point] = ()) -> None:
-            """So many more trials, of ``points`` first, unless the optimum was met."""
-            if objective.met_at is None and count > 0:
-                for point in points:
-                    study.enqueue_trial(dict(zip(outer.sizes, point, strict=True)))
-                study.optimize(objective, n_trials=count)
-
-        if few:
-            run(outer.distinct, outer.every())
-        else:
-            run(trials - polish, heuristics)
-            run(polish, outer.beside(objective.best(3), objective.seen)[:polish])
-    found = objective.best(1)
-    best = objective.feasible[found[0]] if found else None
-    gap = None if swept is None or best is None else max(0.0, best / objective.optimum - 1.0)
+    nested = NestedSearch(problem, blocks, OuterSpace.of(problem, blocks, strategies), swept, packed=kept is not None)
+    searched, optimum = nested.study_problem(trials), nested.optimum()
+    if kept is None:
+        run = run_study(searched, trials=trials, seed=seed, stop_at=optimum, progress=progress)
+        rows = join(list(nested.solved.values()))
+    else:
+        run = run_kept(searched, kept, trials=trials, seed=seed, stop_at=optimum, progress=progress)
+        results = {searched.key(trial.params): trial.system_attrs[RESULT] for trial in run.finished}
+        rows = join([unpack(text) for text in results.values()])
+    gap = None if swept is None or run.best is None else max(0.0, run.best / optimum - 1.0)
+    few = searched.every is not None
+    reason = f"{nested.outer.in_words()}, " + (_FEW if few else f"{_MANY}; the first {run.first} trials are heuristics")
     summary = SearchSummary(
-        sampler="enumeration" if few else "TPE",
-        reason=f"{outer.in_words()}, "
-        + (_FEW if few else f"{_MANY}; the first {len(heuristics)} trials are heuristics"),
+        sampler=run.sampler,
+        reason=reason,
         seed=seed,
-        trials=len(objective.seen),
-        planned=min(trials, outer.distinct),
-        met_at=objective.met_at,
-        best=best,
+        trials=len(run.finished),
+        planned=run.planned,
+        met_at=run.met_at,
+        best=run.best,
         gap_to_sweep=0.0 if gap is not None and gap <= _SAME else gap,
-        seconds=time.perf_counter() - start,
-        study=study,
+        seconds=run.seconds,
+        study=run.study,
+        ended=run.ended,
     )
-    return summary, join(list(objective.solved.values()))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna's own messages off, and as they were afterwards."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+    return summary, rows

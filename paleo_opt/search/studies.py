@@ -64,6 +64,28 @@ def shown(storage: str) -> str:
     return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", storage)
 
 
+class StorageError(SpecError):
+    """A database that cannot be reached or refuses."""
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Whether it is the database that failed, and may be back soon."""
+    from sqlalchemy.exc import DBAPIError
+
+    return isinstance(error, StorageError | optuna.exceptions.StorageInternalError | DBAPIError)
+
+
+class _Database(RDBStorage):
+    """Optuna's storage, whose heart goes on beating when the database was away for a while."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        try:
+            super().record_heartbeat(trial_id)
+        except Exception as error:  # it would end the thread that beats, with a traceback
+            if not is_storage_error(error):
+                raise
+
+
 @contextmanager
 def _refused(storage: str) -> Iterator[None]:
     """Turn what databases raise into one line."""
@@ -72,7 +94,7 @@ def _refused(storage: str) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
-        raise SpecError(f"--storage {shown(storage)}: {reason(error)}") from None
+        raise StorageError(f"--storage {shown(storage)}: {reason(error)}") from None
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise SpecError(f"--storage {shown(storage)}: is no database URL; {_HINT}") from None
     except RuntimeError as error:  # another version of Optuna made its tables
@@ -131,7 +153,7 @@ def _open_database(storage: str, heartbeat: int, arguments: dict[str, Any]) -> R
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return RDBStorage(
+                return _Database(
                     storage,
                     engine_kwargs=dict(arguments),
                     heartbeat_interval=heartbeat,

@@ -65,6 +65,7 @@ class StudyRun:
         met_at: The trial, from 1, that met ``stop_at``; None where none did.
         best: Least value of a feasible trial; None where none was.
         ended: Why it ended; empty where it was interrupted and goes on elsewhere.
+        own: Trials that this process finished.
         seconds: This process spent on it.
     """
 
@@ -77,6 +78,7 @@ class StudyRun:
     met_at: int | None
     best: float | None
     ended: str
+    own: int
     seconds: float
 
     @property
@@ -155,6 +157,7 @@ def run_study(
         met_at=finished.index(met[0]) + 1 if met else None,
         best=None if best is None else best.value,
         ended=ended,
+        own=done,
         seconds=time.perf_counter() - start,
     )
 
