@@ -195,10 +195,12 @@ class BlockTimes:
             these = np.flatnonzero(of_table == number) if index.size > 1 else slice(None)
             table = self._tables[number]
             times = kernel_times(table.kernels, attained.at(place[these]), batch[these], "gemm", np.inf)
-            forward[:, these] = table.weights @ times.time[0]
-            backward[:, these] = table.weights @ (times.time[1] + times.time[2])
-            counts = table.weights[inside].sum(axis=0)
-            launched = np.array([counts @ times.kernels[0], counts @ (times.kernels[1] + times.kernels[2])])
+            forward[:, these] = _summed(table.weights, times.time[0])
+            backward[:, these] = _summed(table.weights, times.time[1] + times.time[2])
+            counts = table.weights[inside].sum(axis=0)[None]
+            launched = np.concatenate(
+                [_summed(counts, times.kernels[0]), _summed(counts, times.kernels[1] + times.kernels[2])]
+            )
             hosts[:, these] = sending.dispatch[place[these]] * launched
             # Where attention keeps scores, one kernel scales, masks and normalizes those of four heads at a time.
             uneven = (table.heads * batch[these] % _HEADS_AT_ONCE > 0) & ~sending.fused_attention[place[these]]
@@ -275,3 +277,14 @@ class BlockTimes:
             routes = self.routes(place, np.full(message.size, 2.0), below)
             found.append(communication_time("point_to_point", routes, message / splits.tensor) + gathered + own)
         return found
+
+
+def _summed(weights: Floats, rows: Floats) -> Floats:
+    """``weights @ rows``, each column the same to the bit whatever stands beside it, as BLAS does not promise.
+
+    A sweep in parts is then the sweep of the whole. Shapes (groups, rows), (rows, n) to (groups, n).
+    """
+    total = np.zeros((weights.shape[0], rows.shape[1]))
+    for group, row in np.argwhere(weights).tolist():
+        total[group] += weights[group, row] * rows[row]
+    return total
