@@ -9,6 +9,8 @@ under budgets of money TPE then missed the optimum in most of 10 seeds at 100 tr
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -196,7 +198,16 @@ def identity(problem: SearchProblem, blocks: Sequence[Block]) -> dict[str, Any]:
         "clusters": sorted(cluster.name for cluster in problem.clusters),
         "strategies": count_strategies(blocks),
         "paleo-opt": __version__,
+        "question": _digest(problem),
     }
+
+
+def _digest(problem: SearchProblem) -> str:
+    """Of all that an answer follows from: specs, options, limits. The same on every machine."""
+    names = ("network", "clusters", "options", "budgets", "space", "fixed", "goal", "batch_limit", "most_gpus")
+    text = repr([getattr(problem, name) for name in names])
+    # Where a spec was read from is another matter.
+    return hashlib.sha256(re.sub(r"\bfile=('[^']*'|\"[^\"]*\")", "", text).encode()).hexdigest()[:16]
 
 
 def search(
