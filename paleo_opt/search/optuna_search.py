@@ -1,10 +1,10 @@
-"""The Optuna search: a trial is a block, or a band of one, solved exactly.
+"""The Optuna search: a trial is a cluster, or a part of its rows, solved exactly.
 
-Optuna chooses the outer variables, each an integer with a fixed name and range: the ``cluster``, the ``layout`` of
-splits, of a transformer ``tensor``, ``pipeline``, ``context`` and ``expert``, and, where these are too large to solve
-at once, the band of ``gpus``. All that is inside (the GPUs of the band, micro-batch, accumulation, collective, and what
-else there is to a split) is solved exactly by the sweep's own code. Trials of one number of GPUs each were tried too:
-under budgets of money TPE then missed the optimum in most of 10 seeds at 100 trials, by up to a factor of 100.
+Optuna chooses the outer variables of `outer`, each an integer with a fixed name and range: the ``cluster`` and, where
+that is too large to solve at once, the ``part`` of its rows. All that is inside (numbers of GPUs, splits, micro-batch,
+accumulation, collective) is solved exactly by the sweep's own code. Trials of one number of GPUs or one split each were
+tried too: TPE then missed the optimum in most of 10 seeds at 100 trials under budgets of money, and by 4.5% among the
+splits of a large transformer (docs/search.md).
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class NestedSearch:
             every=self._points(outer.every()) if few else None,
             beside=lambda best, seen: self._points(outer.beside(map(_place, best), map(_place, seen))),
             key=lambda point: outer.band(_place(point)),
+            bound=lambda point: outer.bound(_place(point)),
         )
 
     def _points(self, places: Sequence[Place]) -> list[Point]:
@@ -130,14 +131,19 @@ class NestedSearch:
     def rows(self, band: Band) -> Rows:
         """The rows of a band, each with its best strategy."""
         if band not in self.solved:
-            index, first, last = band
+            part = self.outer.rows(band)
             if self.swept is not None:
                 # The sweep has solved them; solving them again would give the same figures.
-                start = self._starts[index]
-                found = select(self.swept, slice(start + first, start + last))
+                found = select(self.swept, np.concatenate([self._starts[index] + rows for index, rows in part]))
             else:
-                block, problem = self.blocks[index].of_rows(slice(first, last)), self.problem
-                found = solve_block(problem.table, block, index, problem.budgets.limits, problem.options, problem.goal)
+                problem, limits = self.problem, self.problem.budgets.limits
+                some = [(index, self.blocks[index].of_rows(rows)) for index, rows in part]
+                found = join(
+                    [
+                        solve_block(problem.table, block, index, limits, problem.options, problem.goal)
+                        for index, block in some
+                    ]
+                )
             self.solved[band] = found
         return self.solved[band]
 

@@ -1,179 +1,226 @@
-"""The outer variables of a search, as fixed integer ranges, and the order that makes them easy to search.
+"""What a trial of a study is: the rows of one cluster, or a part of them, the most promising first.
 
-Clusters are ordered by promise: what they would take if the work divided without loss. A sampler that learns from
-neighbours then finds good clusters side by side, and the first few are worth trying before it starts.
+A space that can be swept has at most `POINTS` points, so that as many trials try each and the search is exact whatever
+its seed. A larger one has parts of about `PART` strategies, made by the lower bounds of their rows (`bounds`): the
+first part of a cluster holds the rows that promise most, and a point whose bound is above what was found needs no look.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.strategy import Integers
 from paleo_opt.hardware.device import ELEMENT_BYTES
 from paleo_opt.search.blocks import Block
-from paleo_opt.search.layouts import GROUPED
-from paleo_opt.search.problem import SearchProblem
+from paleo_opt.search.bounds import RowBounds, row_bounds
+from paleo_opt.search.budgets import LIMITED
+from paleo_opt.search.problem import MOST_SWEPT, SearchProblem
 
-#: Strategies that a trial is to evaluate at most, on average over the space.
-_TRIAL_SIZE = 1_000_000
-#: How many values of each axis are tried first.
-_STEPS = {"layout": 4, "tensor": 2, "pipeline": 4, "context": 2, "expert": 3}
+#: Points at most of a space that can be swept.
+POINTS = 100
+#: Strategies of a part: about a second. Of a space that can be swept, at least.
+PART, LEAST_PART = 10_000_000, 1_000
 #: Times that an activation is written or read in a step, about.
 _TOUCHES = 6.0
+#: The bound of rows that cannot keep to the budgets; finite, so that they can be left out.
+_BEYOND = 1e300
 
 #: An index for each of `OuterSpace.sizes`.
 Point = tuple[int, ...]
-#: A block, and the first and last (excluded) of some neighbouring rows.
-Band = tuple[int, int, int]
+#: What points that mean the same have in common: a group of clusters, and one of its parts.
+Band = tuple[int, int]
+#: Of a block, by its index, some rows in order.
+Part = tuple[tuple[int, Integers], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class OuterSpace:
-    """What a study chooses: a cluster, a layout, of a transformer a group of splits, and a band of GPU counts.
+    """What a study chooses: a cluster, and where it has several parts one of them.
 
-    Each is chosen by an index in a fixed range. Where a cluster has fewer layouts, or a group fewer numbers of GPUs,
-    than the range, indices are mapped in proportion, and splits that cannot be had to the nearest that can: every
-    value can be reached and none is refused.
+    Each is chosen by an index in a fixed range. Where a cluster has fewer parts than the range, indices are mapped in
+    proportion: every part can be reached and no index is refused.
 
     Attributes:
-        clusters: For each cluster, the most promising first, the rows of each of its layouts and groups.
-        axes: The number of values of the layout, and of each of `layouts.GROUPED` for a transformer.
-        cells: For each cluster, which of its rows are meant by the indices of all axes. Shapes as of ``axes``.
-        bands: Into how many contiguous bands the rows of a layout or group are divided.
+        parts: For each cluster, the most promising first, its rows in parts, likewise.
+        bounds: The least that any strategy of each part can take of what is minimized; minus infinity where that was
+            not computed, `_BEYOND` where none can keep to the budgets.
+        excess: By how much the best of each part exceeds a budget at least (1 where it may keep to all), as ``bounds``.
+        strategies: Of each part.
+        clusters: Names at each index; more than one where there are more clusters than `POINTS`.
     """
 
-    clusters: tuple[tuple[Band, ...], ...]
-    axes: Mapping[str, int]
-    cells: tuple[Integers, ...]
-    bands: int
+    parts: tuple[tuple[Part, ...], ...]
+    bounds: tuple[Floats, ...]
+    excess: tuple[Floats, ...]
+    strategies: tuple[Integers, ...]
+    clusters: tuple[tuple[str, ...], ...]
 
     @staticmethod
     def of(problem: SearchProblem, blocks: Sequence[Block], strategies: int) -> OuterSpace:
         """The outer space of some blocks, which hold so many strategies in all."""
-        of_cluster: dict[str, list[int]] = {}
-        for index, block in enumerate(blocks):
-            of_cluster.setdefault(block.cluster.name, []).append(index)
-        promising = sorted(
-            of_cluster.items(), key=lambda item: (promise(problem, [blocks[i] for i in item[1]]), item[0])
-        )
-        layouts = max(len(indices) for indices in of_cluster.values())
-        groups = [_groups(block) for block in blocks]
-        values = [np.unique(column) for column in np.concatenate([_coordinates(b) for b in blocks], axis=1)]
-        axes = {"layout": layouts} | {name: v.size for name, v in zip(GROUPED, values, strict=False)}
-        nearest: dict[tuple[object, ...], Integers] = {}
-        clusters, cells = [], []
-        for _, indices in promising:
-            bands: list[Band] = []
-            found = []
-            for layout in range(layouts):
-                index = indices[layout * len(indices) // layouts]
-                key = blocks[index].alike, groups[index].tobytes()
-                if key not in nearest:
-                    nearest[key] = _nearest_groups(values, _coordinates(blocks[index]))
-                found.append(nearest[key] + len(bands))
-                if layout + 1 == layouts or indices[(layout + 1) * len(indices) // layouts] != index:
-                    starts = groups[index].tolist()
-                    bands += [(index, *ends) for ends in itertools.pairwise([*starts, blocks[index].gpus.size])]
-            clusters.append(tuple(bands))
-            cells.append(np.array(found))
-        most = max(last - first for bands in clusters for _, first, last in bands)
-        wanted = math.ceil(strategies / (sum(len(bands) for bands in clusters) * _TRIAL_SIZE))
-        return OuterSpace(tuple(clusters), axes, tuple(cells), min(max(1, wanted), most))
+        groups, names = _in_order(problem, blocks)
+        if strategies <= MOST_SWEPT:
+            # Each cluster has one part more than its share at most: no more than `POINTS` in all.
+            spare = POINTS - len(groups)
+            size = max(strategies / spare, LEAST_PART) if spare else math.inf
+        else:
+            size = PART
+        sizes = [_row_sizes(blocks, indices) for indices in groups]
+        counts = [max(1, math.ceil(int(column.sum()) / size)) for column in sizes]
+        bounded = max(counts) > 1
+        known = row_bounds(problem, blocks) if bounded else []
+        found = [
+            _parts(problem, blocks, indices, column, count, known)
+            for indices, column, count in zip(groups, sizes, counts, strict=True)
+        ]
+        if bounded:
+            # What the bounds say is better than the promise of a whole cluster.
+            order = sorted(range(len(found)), key=lambda i: (found[i][2][0], found[i][1].min(), names[i]))
+            found, names = [found[i] for i in order], [names[i] for i in order]
+        parts, bounds, excess, counted = zip(*found, strict=True)
+        return OuterSpace(parts, bounds, excess, counted, tuple(names))
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """The number of values of each variable."""
-        return {"cluster": len(self.clusters), **self.axes, "gpus": self.bands}
+        return {"cluster": len(self.parts), "part": max(len(parts) for parts in self.parts)}
 
     @property
     def distinct(self) -> int:
-        """How many different bands there are."""
-        return sum(min(self.bands, last - first) for bands in self.clusters for _, first, last in bands)
+        """How many different parts there are."""
+        return sum(len(parts) for parts in self.parts)
 
     def band(self, point: Point) -> Band:
-        """The rows of a point."""
-        cluster, *inner, gpus = point
-        block, first, last = self.clusters[cluster][int(self.cells[cluster][tuple(inner)])]
-        rows = last - first
-        start = gpus * rows // self.bands
-        return block, first + start, first + max(start + 1, (gpus + 1) * rows // self.bands)
+        """What a point means; two that mean the same have the same."""
+        cluster, index = point
+        return cluster, index * len(self.parts[cluster]) // self.sizes["part"]
+
+    def rows(self, band: Band) -> Part:
+        """The rows of a part."""
+        cluster, part = band
+        return self.parts[cluster][part]
+
+    def bound(self, point: Point) -> float:
+        """No feasible strategy of a point takes less of what is minimized; minus infinity where nothing is known."""
+        cluster, part = self.band(point)
+        return float(self.bounds[cluster][part])
+
+    def least_left(self, tried: Iterable[Point]) -> float:
+        """No feasible strategy of any other point takes less; infinite where no point is left."""
+        known = {self.band(point) for point in tried}
+        return min((self.bound(point) for point in self._ordered if self.band(point) not in known), default=np.inf)
+
+    @cached_property
+    def _ordered(self) -> tuple[Point, ...]:
+        """One point for each part, the most promising first."""
+        most = self.sizes["part"]
+        found = []
+        for cluster, parts in enumerate(self.parts):
+            for part in range(len(parts)):
+                # The first index that is mapped to this part.
+                point = (cluster, -(-part * most // len(parts)))
+                rank = (float(self.excess[cluster][part]), float(self.bounds[cluster][part]))
+                found.append((*rank, part, cluster, point))
+        return tuple(point for *_, point in sorted(found))
 
     def every(self) -> list[Point]:
-        """One point for each band, of the most promising cluster first."""
-        return self._once(
-            (cluster, *inner, gpus)
-            for cluster in range(len(self.clusters))
-            for inner in np.ndindex(*self.axes.values())
-            for gpus in range(self.bands)
-        )
+        """One point for each part, the most promising first."""
+        return list(self._ordered)
 
     def heuristics(self) -> list[Point]:
-        """Layouts and splits of the most promising clusters, from one end to the other, with most GPUs."""
-        inner = [
-            sorted({step * (size - 1) // (steps - 1) for step in range(steps)})
-            for size, steps in ((size, _STEPS[name]) for name, size in self.axes.items())
-        ]
-        clusters = range(min(4, len(self.clusters)))
-        return self._once(
-            (cluster, *place, self.bands - 1) for cluster in clusters for place in itertools.product(*inner)
-        )
+        """What is worth a try before any sampler is asked: points in the order of their bounds."""
+        return self.every()
 
     def beside(self, best: Iterable[Point], seen: Iterable[Point]) -> list[Point]:
         """What differs from one of the best points in one variable, the nearest first, and was not seen."""
         near: list[tuple[int, Point]] = []
         for point in best:
-            for place, (name, size) in enumerate(self.sizes.items()):
-                for other in range(size):
-                    # Layouts are in no order.
-                    distance = 1 if name == "layout" else abs(other - point[place])
-                    near.append((distance, (*point[:place], other, *point[place + 1 :])))
+            for place, size in enumerate(self.sizes.values()):
+                near += [
+                    (abs(other - point[place]), (*point[:place], other, *point[place + 1 :])) for other in range(size)
+                ]
         known = {self.band(point) for point in seen}
-        return [point for point in self._once(p for _, p in sorted(near)) if self.band(point) not in known]
-
-    def _once(self, points: Iterable[Point]) -> list[Point]:
         found: dict[Band, Point] = {}
-        for point in points:
-            found.setdefault(self.band(point), point)
+        for _, point in sorted(near):
+            if self.band(point) not in known:
+                found.setdefault(self.band(point), point)
         return list(found.values())
 
     def in_words(self) -> str:
-        """``76 clusters × 4 layouts``."""
-        parts = [f"{len(self.clusters):,} cluster{'s'[: len(self.clusters) != 1]}"]
-        for name, size in self.axes.items():
-            if size > 1:
-                parts.append(f"{size:,} layouts" if name == "layout" else f"{name} {size:,} ways")
-        if self.bands > 1:
-            parts.append(f"{self.bands:,} bands of GPU counts")
-        return " × ".join(parts)
+        """``76 clusters × up to 3 parts``."""
+        count, most = sum(len(names) for names in self.clusters), self.sizes["part"]
+        together = max(len(names) for names in self.clusters)
+        text = f"{count:,} cluster{'s'[: count != 1]}"
+        if together > 1:
+            text += f", up to {together} at once"
+        if most > 1:
+            text += f" × {'up to ' * (len(self.parts) > 1)}{most:,} parts"
+        return text
 
 
-def _groups(block: Block) -> Integers:
-    """The first row of each group of splits. Shape (groups,)."""
-    group = block.groups
-    return np.concatenate([[0], np.flatnonzero(group[1:] != group[:-1]) + 1]).astype(np.int64)
+def _in_order(problem: SearchProblem, blocks: Sequence[Block]) -> tuple[list[list[int]], list[tuple[str, ...]]]:
+    """The indices of the blocks of each cluster, the most promising first, and its name; neighbours where too many."""
+    of_cluster: dict[str, list[int]] = {}
+    for index, block in enumerate(blocks):
+        of_cluster.setdefault(block.cluster.name, []).append(index)
+    order = sorted(of_cluster, key=lambda name: (promise(problem, [blocks[i] for i in of_cluster[name]]), name))
+    together = math.ceil(len(order) / POINTS)
+    names = [tuple(order[start : start + together]) for start in range(0, len(order), together)]
+    return [[index for name in some for index in of_cluster[name]] for some in names], names
 
 
-def _coordinates(block: Block) -> Integers:
-    """The value of each of `GROUPED` for each group of rows; none for a network of layers. Shape (values, groups)."""
-    if block.layouts is None:
-        return np.zeros((0, 1), dtype=np.int64)
-    splits, group = block.layouts.groups, block.groups[_groups(block)]
-    return np.stack([getattr(splits, name)[group] for name in GROUPED])
+def _row_sizes(blocks: Sequence[Block], indices: Sequence[int]) -> Integers:
+    """Strategies of all rows of some blocks, one behind the other. Shape (rows,)."""
+    return np.concatenate([blocks[i].row_sizes * len(blocks[i].collectives) for i in indices])
 
 
-def _nearest_groups(values: Sequence[Integers], coordinates: Integers) -> Integers:
-    """Which group each combination of indices into ``values`` means: itself, or the nearest. Shape (values, …)."""
-    shape = tuple(v.size for v in values)
-    wanted = np.indices(shape).reshape(len(shape), math.prod(shape), 1)
-    there = [np.searchsorted(v, column) for v, column in zip(values, coordinates, strict=True)]
-    distance = sum((np.abs(w - t) for w, t in zip(wanted, there, strict=True)), start=np.zeros((1, 1), dtype=np.int64))
-    found: Integers = distance.argmin(axis=1).reshape(shape)
-    return found
+def _parts(
+    problem: SearchProblem,
+    blocks: Sequence[Block],
+    indices: Sequence[int],
+    sizes: Integers,
+    count: int,
+    known: Sequence[RowBounds],
+) -> tuple[tuple[Part, ...], Floats, Floats, Integers]:
+    """The parts of some blocks, their bounds, excesses and strategies; without bounds, a single part."""
+    if not known:
+        whole: Part = tuple((index, np.arange(blocks[index].gpus.size)) for index in indices)
+        return (whole,), np.full(1, -np.inf), np.ones(1), np.array([sizes.sum()])
+    bounds, excess = _bounds(problem, [known[index] for index in indices])
+    order = np.lexsort((bounds, excess))
+    done = np.cumsum(sizes[order])
+    # Each row belongs to the part in which its first strategy lies.
+    part = (done - sizes[order]) * count // max(int(done[-1]), 1)
+    starts = np.concatenate(([0], np.flatnonzero(part[1:] != part[:-1]) + 1))
+    place = np.repeat(np.array(indices), [blocks[index].gpus.size for index in indices])
+    row = np.concatenate([np.arange(blocks[index].gpus.size) for index in indices])
+    parts = []
+    for rows in np.split(order, starts[1:]):
+        rows = np.sort(rows)
+        parts.append(tuple((int(index), row[rows[place[rows] == index]]) for index in np.unique(place[rows])))
+    return (
+        tuple(parts),
+        np.minimum.reduceat(np.where(excess > 1.0, _BEYOND, bounds)[order], starts),
+        excess[order][starts],
+        np.add.reduceat(sizes[order], starts),
+    )
+
+
+def _bounds(problem: SearchProblem, known: Sequence[RowBounds]) -> tuple[Floats, Floats]:
+    """Of all rows: the least of what is minimized, and by how much they exceed a budget at least. Shapes (rows,)."""
+    least = np.concatenate([each.figure(problem.goal) for each in known])
+    excess = np.ones(least.shape)
+    for name, goal in LIMITED.items():
+        limit = getattr(problem.budgets, name)
+        if limit is not None:
+            excess = np.fmax(excess, np.concatenate([each.figure(goal) for each in known]) / limit)
+    return np.where(np.isfinite(least), least, _BEYOND), np.where(np.isfinite(excess), excess, _BEYOND)
 
 
 def promise(problem: SearchProblem, blocks: Sequence[Block]) -> tuple[float, float]:

@@ -150,7 +150,7 @@ class SplitRows:
             accumulation = wanted // per_pass[:, None, :, None] // rounds * rounds
             valid = accumulation > 0
             valid[..., 1:] &= accumulation[..., 1:] > accumulation[..., :-1]
-        valid &= self._small_enough[:, None, :, None]
+        valid &= self.small_enough[:, None, :, None]
         counts = valid.sum(axis=3)
         accumulation = np.broadcast_to(accumulation, valid.shape)
         most = np.iinfo(np.int64).max
@@ -163,7 +163,7 @@ class SplitRows:
         )
 
     @property
-    def _small_enough(self) -> NDArray[np.bool_]:
+    def small_enough(self) -> NDArray[np.bool_]:
         """Which micro-batches each row considers. Shape (rows, micro-batches)."""
         if self.micro_batch_tokens is None:
             return np.ones((self.gpus.size, self.micro_batch.size), dtype=bool)
