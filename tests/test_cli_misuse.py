@@ -28,6 +28,7 @@ COMMANDS = (
     "rerun",
     "list",
     "show",
+    "studies",
 )
 
 

@@ -51,8 +51,9 @@ def test_every_option_reaches_the_search(run: Runner, passed: dict[str, Any]) ->
     assert network.job.samples_to_target == 60 * network.job.dataset_samples
     assert (options.ppp_comp, options.ppp_comm, options.pipelined, options.workspace_limit) == (0.4, 0.7, True, 2**31)
     assert (options.optimizer, options.training, options.model) == ("adam", True, "paleo")
-    assert callable(passed.pop("progress"))
+    assert callable(passed.pop("progress")) and callable(passed.pop("study_progress"))
     assert passed == {
+        "kept": None,
         "budgets": ["64gpus", "$5,000"],
         "on": ("p4d.24xlarge", "p3.16xlarge"),
         "minimize": "cost",

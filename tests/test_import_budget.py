@@ -64,6 +64,8 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.sensitivity",
         "paleo_opt.cli.show",
         "paleo_opt.cli.splitting",
+        "paleo_opt.cli.studies",
+        "paleo_opt.cli.studying",
         "paleo_opt.cli.timeline",
         "paleo_opt.cli.validate",
         "paleo_opt.cli.values",

@@ -28,13 +28,15 @@ from paleo_opt.cli import (
     scaling,
     sensitivity,
     show,
+    split,
+    studies,
     validate,
 )
 
 PROGRAM = "paleo-opt"
 COMMANDS = (
-    recommend, pareto, estimate, scaling, sensitivity, plan, validate, calibrate, measure, import_network, rerun, list,
-    show,
+    recommend, pareto, estimate, split, scaling, sensitivity, plan, validate, calibrate, measure, import_network, rerun,
+    studies, list, show,
 )  # fmt: skip
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 

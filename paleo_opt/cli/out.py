@@ -6,8 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-#: Options that say where an answer goes, not what is asked.
-_NOT_ASKED = ("help", "json", "out", "csv", "html", "png", "svg", "trace")
+#: Options that say where an answer goes and where its search is kept, not what is asked.
+_NOT_ASKED = (
+    "help", "json", "out", "csv", "html", "png", "svg", "trace", "storage", "study", "heartbeat",
+)  # fmt: skip
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:

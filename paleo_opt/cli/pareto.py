@@ -80,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
     out.check_out(args)
     network = options.network_of(args)
 
-    from paleo_opt.report.progress import SweepProgress
+    from paleo_opt.report.progress import StudyProgress, SweepProgress
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.tradeoff import pareto
 
-    with SweepProgress() as progress:
-        answer = pareto(network, **question.question_of(args, network), progress=progress)
+    asked = question.question_of(args, network)
+    with SweepProgress() as progress, StudyProgress(question.in_words(args)) as trials:
+        answer = pareto(network, **asked, progress=progress, study_progress=trials)
     if args.out is not None:
         from paleo_opt.report.out.files import tradeoff_files
 

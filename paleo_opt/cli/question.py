@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import operations, options, splitting, values
+from paleo_opt.cli import operations, options, splitting, studying, values
 
 if TYPE_CHECKING:
     from paleo_opt.network.graph import Network
@@ -49,6 +50,7 @@ def add_search(parser: argparse.ArgumentParser, trials: str) -> None:
     search.add_argument(
         "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
     )
+    studying.add_study(parser)
     options.add_strategy(parser)
     options.add_target(parser)
     options.add_model(parser, inference=False)
@@ -66,6 +68,15 @@ def _budget(text: str) -> str:
     except SpecError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def in_words(args: argparse.Namespace) -> Callable[[float], str]:
+    """What is minimized, as a reader wants it: ``32 min``, ``$140``."""
+    from paleo_opt.search.budgets import LIMITED, budget_text, parse_budgets
+
+    goal = args.minimize or parse_budgets(args.budget).default_goal
+    name = next(name for name, of in LIMITED.items() if of == goal)
+    return lambda value: budget_text(name, value)
 
 
 def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
@@ -86,6 +97,7 @@ def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
         "on": tuple(dict.fromkeys(args.on or ())),
         "options": options.options_of(args, network),
         "overrides": overrides,
+        "kept": studying.kept_of(args),
         **({"fixed": splits} if splits else {}),
         **{name: getattr(args, name) for name in names},
     }

@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     network = options.network_of(args)
 
     from paleo_opt.report.json_output import dump
-    from paleo_opt.report.progress import SweepProgress
+    from paleo_opt.report.progress import StudyProgress, SweepProgress
     from paleo_opt.report.recommendation import recommendation_json, render
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
     asked = question.question_of(args, network) | {"draws": args.draws}
-    with SweepProgress() as progress:
-        asked["progress"] = progress
+    with SweepProgress() as progress, StudyProgress(question.in_words(args)) as trials:
+        asked |= {"progress": progress, "study_progress": trials}
         if args.out is None:
             answer = recommend(network, **asked)
         else:

@@ -18,6 +18,7 @@ from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.report.units import amount_text
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.explanation import Step
+from paleo_opt.search.importance import Importance
 from paleo_opt.search.problem import Choice
 from paleo_opt.search.recommend import SUPERLATIVES, Recommendation
 
@@ -43,13 +44,33 @@ def render(answer: Recommendation, room: int | None = None) -> str:
     for sentence in [answer.message, *_holds(answer), *_limits(answer)]:
         lines += _sentence(sentence, room)
     lines += _table(answer, room)
-    for sentence in [*_front(answer), *(_step(answer, step) for step in answer.steps)]:
+    steps = [_step(answer, step) for step in answer.steps]
+    for sentence in [*_front(answer), *importance_texts(answer.importance), *steps]:
         lines += _sentence(sentence, room)
     model = model_text(EstimateAnswer(problem.table, recommended.strategy, recommended.estimates, (), problem.options))
     for note in [*_target(answer), *problem.notes, model]:
         lines += [dim(line) for line in _sentence(note, room)]
     command = estimate_command(problem, recommended.strategy, room)
     return "\n".join([*lines, "", *command] if command else lines)
+
+
+#: What a variable is called where its name is not enough.
+_VARIABLES = {"gpus": "number of GPUs"}
+
+
+def importance_texts(importance: Importance | None) -> list[str]:
+    """How much each variable matters, in a sentence; none where it is not known."""
+    if importance is None or not importance.of:
+        return []
+    names = {name: _VARIABLES.get(name, name) for name in importance.of}
+    if importance.kind == "regret":
+        parts = [
+            f"{names[name]} {f'× {1.0 + value:.3g}' if value >= 1.0 else f'+{percent(value)}'}"
+            for name, value in importance.of.items()
+        ]
+        return [f"a typical other choice of one thing, the rest chosen anew, is worse: {', '.join(parts)}"]
+    parts = [f"{names[name]} {percent(value)}" for name, value in importance.of.items() if value >= 0.005]
+    return [f"what sets good trials apart (PED-ANOVA): {', '.join(parts)}"]
 
 
 def _target(answer: Recommendation) -> list[str]:

@@ -54,7 +54,9 @@ def recommendation_json(answer: Recommendation) -> dict[str, Any]:
             "best": study.best,
             "gap_to_sweep": study.gap_to_sweep,
             "seconds": study.seconds,
+            "ended": study.ended,
         },
+        "importance": None if answer.importance is None else answer.importance.to_json(),
         "limits": [
             {
                 "limit": step.limit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from paleo_opt.quantities import format_count, format_time
 from paleo_opt.search.blocks import Block
 from paleo_opt.search.budgets import Budgets, check_goal, figure, parse_budgets, ranked
 from paleo_opt.search.explanation import Step, next_steps, other_collectives
+from paleo_opt.search.importance import Importance, importance_of, shares_of
 from paleo_opt.search.infeasible import check_not_empty, nothing_feasible
 from paleo_opt.search.optuna_search import NO_SEARCH, TRIALS, SearchSummary, search
 from paleo_opt.search.pareto import knee, pareto_front
@@ -25,6 +26,10 @@ from paleo_opt.search.robustness import DRAWS, Robustness, competitors, robustne
 from paleo_opt.search.runners_up import runners_up
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
+
+if TYPE_CHECKING:
+    from paleo_opt.search.studies import Kept
+    from paleo_opt.search.study import Progress
 
 SUPERLATIVES = {"time": "fastest", "cost": "cheapest", "energy": "most frugal"}
 
@@ -69,6 +74,7 @@ class Recommendation:
         search: What the study did.
         steps: What one step beyond each binding limit would buy.
         collectives: By how much the other collectives would be slower.
+        importance: How much each variable matters; None where the trials were too few to say.
         robustness: How often it stays the best when the constants are drawn from their uncertainty; None without draws.
     """
 
@@ -84,6 +90,7 @@ class Recommendation:
     search: SearchSummary
     steps: tuple[Step, ...]
     collectives: Mapping[str, float]
+    importance: Importance | None = None
     robustness: Robustness | None = None
 
     @property
@@ -128,6 +135,8 @@ def recommend(
     top: int = 5,
     draws: int = DRAWS,
     progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
+    study_progress: Callable[[Progress], None] | None = None,
 ) -> Recommendation:
     """The best strategy for training ``network`` within every budget.
 
@@ -153,6 +162,8 @@ def recommend(
         top: How many alternatives to return at most.
         draws: Of the constants, for `Recommendation.robustness`; 0 leaves it out.
         progress: Called during the sweep with the strategies done and in all.
+        kept: Where the study is kept, to be resumed and shared; None for memory.
+        study_progress: Called after each of its trials.
 
     Raises:
         SpecError: bad input.
@@ -188,10 +199,12 @@ def recommend(
         if not rows.feasible.any():
             raise nothing_feasible(problem, blocks, rows)
         # The study searches by itself; the sweep proves what it finds, and lets it stop there.
-        study = search(problem, blocks, rows, trials=trials, seed=seed)[0] if trials else NO_SEARCH
+        study = NO_SEARCH
+        if trials:
+            study = search(problem, blocks, rows, trials=trials, seed=seed, kept=kept, progress=study_progress)[0]
     elif trials:
         start = time.perf_counter()
-        study, rows = search(problem, blocks, trials=trials, seed=seed)
+        study, rows = search(problem, blocks, trials=trials, seed=seed, kept=kept, progress=study_progress)
         seconds, swept = time.perf_counter() - start, False
         if not rows.feasible.any():
             raise nothing_feasible(problem, blocks, rows, proved=False)
@@ -270,4 +283,5 @@ def _answer(
         search=study,
         steps=tuple(next_steps(problem, blocks, rows, recommended)),
         collectives=other_collectives(problem, recommended),
+        importance=importance_of(rows, blocks, problem.goal) if certificate.optimal else shares_of(study.study),
     )

@@ -131,6 +131,7 @@ def open_storage(storage: str, heartbeat: int = HEARTBEAT, *, must_exist: bool =
     if kind not in _DATABASES:
         raise SpecError(f"--storage {shown(storage)}: {kind}:// is not supported; {_HINT}")
     arguments: dict[str, Any] = {"pool_pre_ping": True}
+    url = storage
     if kind == "postgresql":
         try:
             import psycopg  # noqa: F401
@@ -138,12 +139,12 @@ def open_storage(storage: str, heartbeat: int = HEARTBEAT, *, must_exist: bool =
             raise SpecError(
                 "--storage postgresql://…: needs the package psycopg: pip install 'paleo-opt[postgresql]'"
             ) from None
-        storage = f"postgresql+psycopg://{rest}" if scheme == "postgresql" else storage
+        url = f"postgresql+psycopg://{rest}" if scheme == "postgresql" else storage
         arguments["connect_args"] = {"connect_timeout": _CONNECT_S}
     elif must_exist and rest.lstrip("/") and not Path(rest[1:]).is_file():
         raise SpecError(f"--storage {storage}: no such file")
     with _refused(storage):
-        return _open_database(storage, heartbeat, arguments)
+        return _open_database(url, heartbeat, arguments)
 
 
 def _open_database(storage: str, heartbeat: int, arguments: dict[str, Any]) -> RDBStorage:
@@ -340,6 +341,17 @@ def load(kept: Kept) -> optuna.Study:
     raise SpecError(f"--study {kept.name}: no such study in {shown(kept.storage)}{hint}")
 
 
+def delete(kept: Kept) -> None:
+    """Delete a study with all its trials.
+
+    Raises:
+        SpecError: the storage cannot be used, or has no such study.
+    """
+    study = load(kept)
+    with _refused(kept.storage):
+        study._storage.delete_study(study._study_id)
+
+
 @dataclass(frozen=True)
 class Listed:
     """A stored study in a line.
@@ -348,6 +360,7 @@ class Listed:
         name: Its name.
         command: That asked; empty where another program made it.
         network: That it is of; empty where unknown.
+        goal: What is minimized; empty where unknown.
         finished: Trials that were solved or pruned.
         running: Trials now.
         failed: Trials lost or interrupted.
@@ -361,6 +374,7 @@ class Listed:
     name: str
     command: str
     network: str
+    goal: str
     finished: int
     running: int
     failed: int
@@ -394,6 +408,7 @@ def listed(study: optuna.Study) -> Listed:
         name=study.study_name,
         command=str(attributes.get(COMMAND, "")),
         network=str(attributes.get(IDENTITY, {}).get("network", "")),
+        goal=str(attributes.get(IDENTITY, {}).get("goal", "")),
         finished=sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states),
         running=states.count(TrialState.RUNNING),
         failed=states.count(TrialState.FAIL),

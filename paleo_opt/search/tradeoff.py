@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paleo_opt.estimator.options import Options
 from paleo_opt.hardware.cluster import Cluster
@@ -23,6 +23,10 @@ from paleo_opt.search.shifts import Shift, find_shifts
 from paleo_opt.search.space import SearchSpace
 
 __all__ = ["Front", "Tradeoff", "find_front", "pareto", "tradeoff"]
+
+if TYPE_CHECKING:
+    from paleo_opt.search.studies import Kept
+    from paleo_opt.search.study import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,8 @@ def pareto(
     top: int = 5,
     draws: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
+    study_progress: Callable[[Progress], None] | None = None,
 ) -> Tradeoff:
     """The exact front of cost against time for training ``network`` within every budget.
 
@@ -126,7 +132,7 @@ def pareto(
     # The space is swept twice: for the recommendation, and for the front.
     first, second = _two_passes(strategies, progress)
     if trials is None:
-        trials = 0 if sweepable else TRIALS
+        trials = 0 if sweepable and kept is None else TRIALS
     # Says what is wrong with the question, or why nothing is feasible.
     recommendation = recommend(
         network,
@@ -150,11 +156,13 @@ def pareto(
         top=top,
         draws=draws,
         progress=first,
+        kept=kept,
+        study_progress=study_progress,
     )
     if sweepable:
         return Tradeoff(recommendation, find_front(problem, blocks, second), request)
     start = time.perf_counter()
-    rows = search(problem, blocks, trials=trials, seed=seed)[1]
+    rows = search(problem, blocks, trials=trials, seed=seed, kept=kept)[1]
     return Tradeoff(recommendation, front_of(problem, blocks, rows, start, proved=False), request)
 
 
