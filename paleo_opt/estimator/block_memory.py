@@ -17,7 +17,7 @@ from paleo_opt.estimator.splits import Integers, Splits
 
 #: Of an output of the projection to the vocabulary, besides what is kept of it in 16 bits: itself, the logarithm of its
 #: softmax and its gradient in 32 bits, as frameworks compute the loss, less what is kept twice.
-_LOSS_BYTES = 10.0
+LOSS_BYTES = 10.0
 
 
 def block_memory(
@@ -82,7 +82,7 @@ def block_memory(
     inside = held * ahead + first_kept * ahead
     end = held * behind + last_kept
     alone = p == 1
-    work_end = logits * _LOSS_BYTES
+    work_end = logits * LOSS_BYTES
     at_end = alone | (end * weight + work_end > inside * weight)
     activations = np.where(alone, held + first_kept + last_kept, np.where(at_end, end, inside))
     workspace = again * weight + np.where(at_end, work_end, 0.0)
