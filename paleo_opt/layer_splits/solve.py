@@ -1,0 +1,136 @@
+r"""The fastest assignment of splits to layers that fits a device's memory.
+
+A step is the largest of some sums over layers and edges (`step_time`), and has to fit. Where it is one sum and its
+optimum fits, elimination (`paleo_opt.search.series_parallel`) gives the answer, exactly. Else the sums get weights m
+that add up to one, and a byte of memory a price p (Lagrange's relaxation [1]):
+
+    g(m, p) = min_x Σ_f m_f t_f(x) + p (memory(x) - room)
+
+is exact for each m and p, and never above the fastest assignment that fits. The largest such bound is found by cutting
+planes, and what is then left between it and the best is closed by branching (`paleo_opt.layer_splits.branches`). What
+is still left after so much work is stated: nothing, where the answer is proved.
+
+References:
+    [1] Everett: Generalized Lagrange multiplier method for solving problems of optimum allocation of resources,
+        Operations Research 11(3), 1963.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from paleo_opt.errors import InfeasibleError
+from paleo_opt.layer_splits.branches import SAME, Branches, Chosen
+from paleo_opt.layer_splits.costs import SplitCosts
+from paleo_opt.layer_splits.step_time import StepTime
+from paleo_opt.quantities import format_memory
+from paleo_opt.search.series_parallel import Kernel, Optimum, PairwiseCosts, cheapest
+
+
+@dataclass(frozen=True)
+class Solution:
+    """An assignment and how good it is known to be.
+
+    Attributes:
+        chosen: A split for every layer, by index.
+        time: Of a step [s].
+        bound: No assignment that fits takes less [s]; minus infinity where nothing is known.
+        memory: Bytes of a device.
+        cut: Layers whose splits were tried one by one, or by a study.
+        solved: Graphs solved on the way, each the best of all assignments under one set of weights.
+    """
+
+    chosen: Chosen
+    time: float
+    bound: float
+    memory: float
+    cut: Chosen = ()
+    solved: int = 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is proved that no assignment that fits takes less."""
+        return self.time - self.bound <= SAME * self.time
+
+    @property
+    def gap(self) -> float:
+        """By how much of itself it could at most be improved; infinite where nothing is known."""
+        return 0.0 if self.exact else (self.time - self.bound) / self.time
+
+
+@dataclass(eq=False)
+class Solver:
+    """Solves graphs of one network.
+
+    Attributes:
+        trials: Of the study over a cut of too many choices.
+        seed: Of that study.
+        first: Assignments from which it starts.
+        solved: Graphs solved so far.
+    """
+
+    trials: int = 200
+    seed: int = 0
+    first: Sequence[Chosen] = ()
+    solved: int = field(default=0, init=False)
+
+    def minimum(self, costs: PairwiseCosts) -> Optimum:
+        """The cheapest assignment: exact, or the best of a study where a cut has too many choices."""
+        found = cheapest(costs)
+        if isinstance(found, Kernel):
+            from paleo_opt.search.layer_split_study import kernel_problem
+            from paleo_opt.search.study import run_study
+
+            problem = kernel_problem(found, self.first)
+            run = run_study(problem, trials=self.trials, seed=self.seed)
+            best = run.best_trial
+            assert best is not None
+            cost, chosen = found.solve([int(best.params[name]) for name in problem.variables])
+            self.solved += len(run.finished)
+            return Optimum(cost, chosen, False, found.cut, len(run.finished))
+        self.solved += found.tried
+        return found
+
+
+def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:
+    """The fastest assignment that fits.
+
+    Args:
+        step: What is minimized.
+        capacity: Bytes of a device.
+        solver: What solves a graph; no assignment of its ``first`` that fits is faster than the answer.
+
+    Raises:
+        InfeasibleError: none fits.
+    """
+    costs = step.costs
+    one = np.full(step.sync.shape[0], 1.0 / step.sync.shape[0])
+    found = solver.minimum(step.mixed(one))
+    memory = costs.memory_of(found.chosen)
+    if step.sync.shape[0] == 1 and memory <= capacity and found.exact:
+        total = step.total(found.chosen)
+        return Solution(found.chosen, total, total, memory, found.cut, solver.solved)
+    seen = [found.chosen, *solver.first]
+    if memory > capacity:
+        seen.append(solver.minimum(costs.memory).chosen)
+    search = Branches(step, capacity, solver)
+    for chosen in seen:
+        search.consider(chosen)
+    if search.best is None:
+        raise InfeasibleError(_too_large(costs, min(map(costs.memory_of, seen)), capacity))
+    bound = search.run(seen) if found.exact else -np.inf
+    best = search.best
+    total = step.total(best)
+    return Solution(best, total, min(bound, total), costs.memory_of(best), found.cut, solver.solved)
+
+
+def _too_large(costs: SplitCosts, needed: float, capacity: float) -> str:
+    name, device = costs.table.network.name, costs.cluster.device.name
+    return (
+        f"no split of {name} over {costs.devices:,} × {device} fits: the one of least memory needs "
+        f"{format_memory(needed)} of {format_memory(capacity)} in passes of {costs.samples:,} samples; smaller passes "
+        "(--passes) or more GPUs need less"
+    )
