@@ -1,0 +1,158 @@
+"""``paleo-opt split NET --on CLUSTER --gpus N --global-batch B``: the fastest way to split each layer by itself."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from paleo_opt.cli import options, values
+
+if TYPE_CHECKING:
+    from paleo_opt.estimator.options import Options
+    from paleo_opt.hardware.cluster import Cluster
+    from paleo_opt.network.graph import Network
+
+OBJECTIVES = ("hidden", "sequence")
+MINIMIZED = ("time", "cost")
+PRICINGS = ("on_demand", "reserved_1y", "spot", "owned")
+MOST_SPLIT = 128
+
+_DESCRIPTION = """\
+For each layer its own way of being split over the GPUs: by samples, height,
+width, output channels, input channels, experts. The fastest assignment of all
+that fit, with what moves between layers that are split otherwise, against data
+parallelism, "one weird trick" and model parallelism.
+"""
+_EXAMPLES = """\
+  paleo-opt split vgg16 --on p4d.24xlarge --gpus 32 --global-batch 1024
+  paleo-opt split alexnet --on owt-8xk20 --gpus 8 --global-batch 1024 --objective sequence
+  paleo-opt split vgg16 --on p4d.24xlarge --on p3.16xlarge --gpus 8,16,32 --global-batch 1024
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to ``commands``."""
+    parser = commands.add_parser(
+        "split",
+        help="for each layer its own way of being split",
+        description=_DESCRIPTION,
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=options.HelpFormatter,
+    )
+    options.add_network(parser)
+    options.add_hardware(parser, repeatable=True)
+    parser.add_argument(
+        "--gpus", type=values.wholes(MOST_SPLIT), metavar="N,N,...",
+        help=f"devices, at most {MOST_SPLIT}; several numbers are compared (default: one node)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--global-batch", type=values.whole(options.MOST_SAMPLES), metavar="N",
+        help="samples per step, all devices together",
+    )  # fmt: skip
+    parser.add_argument(
+        "--passes", type=values.whole(options.MOST_SAMPLES), metavar="N",
+        help="of a step, whose gradients are added up (default: as few as fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objective", type=values.one_of(OBJECTIVES), default="hidden", metavar="NAME",
+        help="hidden (default): all-reduces hide behind the backward pass; sequence: nothing hides, as in OptCNN",
+    )  # fmt: skip
+    parser.add_argument(
+        "--minimize", type=values.one_of(MINIMIZED), default="time", metavar="GOAL",
+        help="time (default) or cost: by which clusters and numbers of GPUs are compared",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trials", type=values.whole(1_000_000), default=200, metavar="N",
+        help="of the study where there are more choices than are tried one by one (default: 200)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=values.whole(2**32 - 1, 0), default=0, metavar="N", help="of the study (default: 0)"
+    )
+    parser.add_argument(
+        "--precision", type=values.one_of(options.PRECISIONS), metavar="NAME",
+        help=f"{', '.join(options.PRECISIONS)} (default: the device's best for training)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--collective", type=values.one_of(options.COLLECTIVES), metavar="NAME",
+        help=f"of the gradients: {', '.join(options.COLLECTIVES)} (default: the platform's)",
+    )  # fmt: skip
+    options.add_model(parser, inference=False)
+    parser.add_argument(
+        "--pricing", type=values.one_of(PRICINGS), default="on_demand", metavar="TERMS",
+        help=f"{', '.join(PRICINGS)} (default: on_demand)",
+    )  # fmt: skip
+    options.add_common(parser, options.SET_HELP)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search and print.
+
+    Raises:
+        SpecError: bad input.
+        InfeasibleError: no split fits a device's memory.
+    """
+    from paleo_opt.errors import SpecError
+
+    if args.global_batch is None:
+        raise SpecError("--global-batch is missing; expected the samples of a step, all devices together")
+    network = options.network_of(args)
+
+    clusters = _clusters(args)
+
+    from paleo_opt.estimator.cost_table import compile_network
+    from paleo_opt.quantities import format_money, format_time
+    from paleo_opt.report.json_output import dump
+    from paleo_opt.report.progress import StudyProgress
+    from paleo_opt.report.split import SplitAnswer, render
+    from paleo_opt.report.terminal import emit
+    from paleo_opt.search.layer_split_study import search_splits
+
+    sizes = args.gpus or tuple(sorted({cluster.devices_per_node for cluster in clusters}))
+    with StudyProgress(format_time if args.minimize == "time" else format_money) as progress:
+        found = search_splits(
+            compile_network(network, args.conv_algorithm),
+            clusters,
+            sizes,
+            args.global_batch,
+            minimize=args.minimize,
+            trials=args.trials,
+            seed=args.seed,
+            options=_options(args, network),
+            progress=progress,
+            passes=args.passes,
+            objective=args.objective,
+            precision=args.precision,
+            collective=args.collective,
+        )
+    best = found.best.costs.cluster
+    answer = SplitAnswer(found, tuple(options.borrowed_price(args, best)))
+    emit(dump(answer.to_json()) if args.json else render(answer))
+    return 0
+
+
+def _clusters(args: argparse.Namespace) -> list[Cluster]:
+    """Those asked for, each once. Raises `SpecError`."""
+    names = list(dict.fromkeys(args.on or ()))
+    if len(names) < 2:
+        return [options.cluster_of(args, max(args.gpus or (1,)))]
+    from paleo_opt.hardware.load import load_cluster
+
+    overrides = options.settings(args.set)["cluster"]
+    return [load_cluster(name, args.device, overrides) for name in names]
+
+
+def _options(args: argparse.Namespace, network: Network) -> Options:
+    from paleo_opt.estimator.options import Options, usual_platform
+
+    return Options(
+        model=args.model,
+        platform=args.platform or usual_platform(network, args.model),
+        updates=args.updates,
+        ppp_comp=args.ppp_comp,
+        ppp_comm=args.ppp_comm,
+        pipelined=args.pipelined,
+        workspace_limit=args.workspace_limit,
+        optimizer=args.optimizer,
+        pricing=args.pricing,
+    )

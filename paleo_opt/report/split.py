@@ -1,0 +1,294 @@
+"""The answer to ``split``: how each layer is split, what that brings, and what is proved of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paleo_opt.layer_splits.split_layers import Assignment, LayerSplit, LayerSplits
+from paleo_opt.quantities import format_count, format_memory, format_money, format_time
+from paleo_opt.report import terminal
+from paleo_opt.report.strategy_text import devices_text, plural
+from paleo_opt.report.terminal import Column, bold, dim, percent
+from paleo_opt.report.units import samples_word
+from paleo_opt.search.layer_split_study import SplitSearch
+
+_WORDS = {
+    "sample": "samples", "height": "height", "width": "width", "copies": "copies", "outputs": "outputs",
+    "inputs": "inputs",
+}  # fmt: skip
+#: Other clusters and numbers of GPUs that are shown.
+_POINTS = 12
+
+
+def split_words(split: LayerSplit) -> str:
+    """``samples 8 × outputs 4``; ``whole`` on one device."""
+    layer, words = split.layer, dict(_WORDS)
+    if len(layer.output_shape) == 2:
+        words["height"] = "steps"
+    if layer.experts is not None:
+        words["outputs"] = "experts"
+    elif layer.attention is not None:
+        words["outputs"] = "heads"
+    elif len(layer.input_shapes) > 1 or layer.weights == 0:
+        words["outputs"] = "channels"
+    parts = [f"{words[axis]} {degree}" for axis, degree in split.degrees.items() if degree > 1]
+    return " × ".join(parts) or "whole"
+
+
+def count_text(count: int) -> str:
+    """``504``, ``1.2 × 10^45``."""
+    if count < 10**6:
+        return format_count(count)
+    power = len(str(count)) - 1
+    return f"{count / 10**power:.1f} × 10^{power}"
+
+
+def times_text(factor: float) -> str:
+    """``1.31``, ``41``."""
+    return f"{factor:.2f}" if factor < 9.995 else f"{factor:,.0f}"
+
+
+@dataclass(frozen=True, eq=False)
+class SplitAnswer:
+    """What ``split`` answers.
+
+    Attributes:
+        search: Of all clusters and numbers of GPUs.
+        remarks: What else the reader must know, one sentence each.
+    """
+
+    search: SplitSearch
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> LayerSplits:
+        """The fastest (or cheapest)."""
+        return self.search.best
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer under its names."""
+        found = self.best
+        costs, solution = found.costs, found.solution
+        return {
+            "network": found.network.name,
+            "cluster": costs.cluster.name,
+            "device": costs.cluster.device.name,
+            "gpus": costs.devices,
+            "global_batch": found.global_batch,
+            "passes": costs.passes,
+            "precision": costs.precision,
+            "collective": found.collective,
+            "objective": found.objective,
+            **_figures(found.best),
+            "samples_per_s": found.samples_per_s,
+            "usd_per_million_samples": self.search.points[0].dollars_per_million,
+            "proof": {
+                "optimal": solution.exact,
+                "bound_s": solution.bound if math.isfinite(solution.bound) else None,
+                "gap": solution.gap if math.isfinite(solution.gap) else None,
+                "assignments": float(costs.assignments),
+                "graphs_solved": solution.solved,
+                "cut": [costs.layers[index].name for index in solution.cut],
+            },
+            "patterns": {name: _figures(pattern) for name, pattern in found.patterns.items()},
+            "layers": [
+                {
+                    "name": one.layer.name,
+                    "type": one.layer.type,
+                    "split": one.degrees,
+                    "compute_s": one.compute_s,
+                    "exchange_s": one.exchange_s,
+                    "redistribution_s": one.redistribution_s,
+                    "sync_s": one.sync_s,
+                    "update_s": one.update_s,
+                    "memory_bytes": one.memory_bytes,
+                }
+                for one in found.layers()
+            ],
+            "minimize": self.search.minimize,
+            "points": [
+                {
+                    "cluster": point.cluster.name,
+                    "gpus": point.gpus,
+                    "step_time_s": None if point.answer is None else point.answer.best.step_time_s,
+                    "usd_per_million_samples": point.dollars_per_million,
+                    "reason": point.reason,
+                }
+                for point in self.search.points
+            ],
+            "every_point": self.search.every,
+        }
+
+
+def _figures(assignment: Assignment) -> dict[str, Any]:
+    return {
+        "step_time_s": assignment.step_time_s,
+        "sequence_time_s": assignment.sequence_time_s,
+        "hidden_time_s": assignment.hidden_time_s,
+        "memory_bytes": assignment.memory_bytes,
+        "fits": assignment.fits,
+    }
+
+
+def render(answer: SplitAnswer, room: int | None = None) -> str:
+    """The answer as text of at most ``room`` columns (the terminal's width)."""
+    room = room or terminal.width()
+    found = answer.best
+    costs, best = found.costs, found.best
+    title = [found.network.name, f"each layer split in its own way over {plural(costs.devices, 'GPU')}"]
+    batch = f"global batch {found.global_batch:,}"
+    title.append(batch + (f" in {costs.passes:,} passes" if costs.passes > 1 else ""))
+    lines = terminal.joined(title, room)
+    where = [devices_text(costs.cluster, costs.devices), costs.precision]
+    lines += [bold(line) for line in terminal.joined([f"→ {where[0]}", *where[1:]], room)]
+    figures = [
+        f"step {format_time(best.step_time_s)}",
+        f"{format_count(round(found.samples_per_s))} {samples_word(found.network)}/s",
+        f"{format_memory(best.memory_bytes)} of {format_memory(costs.cluster.device.memory)}",
+    ]
+    dollars = answer.search.points[0].dollars_per_million
+    if not math.isnan(dollars):
+        figures.append(f"{format_money(dollars)} a million {samples_word(found.network)}")
+    lines += terminal.joined(figures, room, "  ", "   ")
+    for sentence in (_against(found), _proof(found)):
+        lines += terminal.wrapped(sentence, room, "  ", "  ")
+    lines += ["", *_table(found, room)]
+    if len(answer.search.points) > 1:
+        lines += ["", *_points(answer.search, room)]
+    for note in [*_notes(found), *found.remarks, *answer.remarks]:
+        lines += [dim(line) for line in terminal.wrapped(note, room, "  ", "  ")]
+    return "\n".join(lines)
+
+
+def _against(found: LayerSplits) -> str:
+    """How much faster than what people choose by hand."""
+    told = []
+    for name, pattern in found.patterns.items():
+        if pattern.chosen == found.best.chosen:
+            told.append(f"the same as {name}")
+            continue
+        factor = pattern.step_time_s / found.best.step_time_s
+        fits = "" if pattern.fits else f", which does not fit: {format_memory(pattern.memory_bytes)}"
+        told.append(f"{times_text(factor)}× {name} ({format_time(pattern.step_time_s)}{fits})")
+    return "as fast as " + "; ".join(told) if len(told) == 1 and "same" in told[0] else "; ".join(told)
+
+
+def _proof(found: LayerSplits) -> str:
+    """What is known of the answer, and among how many assignments."""
+    solution, count = found.solution, count_text(found.costs.assignments)
+    solved = f"{plural(solution.solved, 'graph')} solved exactly"
+    if solution.exact:
+        return f"the fastest of {count} assignments, proved: {solved}"
+    if math.isfinite(solution.gap):
+        bound = format_time(solution.bound)
+        return (
+            f"not proved: at most {percent(solution.gap)} above the fastest of {count} assignments, none of which "
+            f"takes less than {bound}; {solved}"
+        )
+    cut = ", ".join(found.costs.layers[index].name for index in solution.cut[:3])
+    return (
+        f"not proved among {count} assignments: Optuna chose the splits of {plural(len(solution.cut), 'layer')} "
+        f"({cut}…), and the others follow exactly; {plural(solution.solved, 'trial')}"
+    )
+
+
+def _time(seconds: float) -> str:
+    return format_time(seconds) if seconds > 0.0 else "–"
+
+
+def _grouped(layers: Sequence[LayerSplit]) -> list[list[LayerSplit]]:
+    """Neighbours with the same split."""
+    groups: list[list[LayerSplit]] = []
+    for one in layers:
+        if groups and split_words(groups[-1][0]) == split_words(one):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _table(found: LayerSplits, room: int) -> list[str]:
+    columns = [
+        Column("layers", right=False, shrinks_to=16, middle=True),
+        Column("split", right=False),
+        Column("compute"),
+        Column("exchange", keep=2, constant=False),
+        Column("moved in"),
+        Column("sync"),
+        Column("memory", keep=1),
+    ]
+
+    def row(name: str, split: str, some: Sequence[LayerSplit]) -> list[str]:
+        return [
+            name,
+            split,
+            _time(sum(one.compute_s for one in some)),
+            _time(sum(one.exchange_s for one in some)),
+            _time(sum(one.redistribution_s for one in some)),
+            _time(sum(one.sync_s for one in some)),
+            format_memory(sum(one.memory_bytes for one in some)),
+        ]
+
+    layers, rows = found.layers(), []
+    for group in _grouped(layers):
+        name = group[0].layer.name
+        if len(group) > 1:
+            name += f" … {group[-1].layer.name} ({len(group)})"
+        rows.append(row(name, split_words(group[0]), group))
+    rows.append(row(f"all {len(layers)}", "", layers))
+    return terminal.table(columns, rows, room, "  ")
+
+
+def _points(search: SplitSearch, room: int) -> list[str]:
+    columns = [
+        Column("cluster", right=False),
+        Column("GPUs"),
+        Column("step"),
+        Column("samples/s", keep=1),
+        Column("$ a million", constant=False),
+        Column("data parallel", keep=2),
+        Column("proved", right=False, keep=1),
+    ]
+    rows = []
+    for point in search.points[:_POINTS]:
+        name, answer = point.cluster.name, point.answer
+        if answer is None:
+            rows.append([name, str(point.gpus), "does not fit", "", "", "", ""])
+            continue
+        dollars = "–" if math.isnan(point.dollars_per_million) else format_money(point.dollars_per_million)
+        data = answer.patterns["data parallel"].step_time_s / answer.best.step_time_s
+        gap = answer.solution.gap
+        proved = "yes" if answer.solution.exact else f"within {percent(gap)}" if math.isfinite(gap) else "no"
+        rows.append(
+            [
+                name, str(point.gpus), format_time(answer.best.step_time_s), format_count(round(answer.samples_per_s)),
+                dollars, f"{times_text(data)}×", proved,
+            ]
+        )  # fmt: skip
+    lines = terminal.table(columns, rows, room, "  ")
+    rest = len(search.points) - len(rows)
+    return [*lines, *([dim(f"  {rest} more: --json")] if rest > 0 else [])]
+
+
+def _notes(found: LayerSplits) -> list[str]:
+    costs, best = found.costs, found.best
+    update = sum(one.update_s for one in found.layers()) + costs.fixed
+    hidden = best.sequence_time_s - best.hidden_time_s
+    notes = [f"and {format_time(update)} of update"]
+    if found.objective == "hidden":
+        notes[0] += f"; {format_time(hidden)} of the all-reduces hide behind the backward pass"
+    else:
+        notes[0] += f", one after another; all-reduces that hide would save {format_time(hidden)}"
+    if len({split_words(one) for one in found.layers()}) > 1 and costs.devices > 1:
+        notes.append(
+            "parts are numbered in the order in which a split is written, the last named on neighbouring GPUs; "
+            "copies compute the same"
+        )
+    if found.network.transformer is not None:
+        notes.append(
+            f"transformers split block by block: paleo-opt estimate {found.network.name} --on {costs.cluster.name}"
+        )
+    return notes
