@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from paleo_opt.hardware.device import Device
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
     from paleo_opt.hardware.platform_load import load_platform
+    from paleo_opt.layer_splits.split_layers import LayerSplits, split_layers
     from paleo_opt.network.graph import Network
     from paleo_opt.network.load import load_network
     from paleo_opt.planning.plan import plan
+    from paleo_opt.search.layer_split_study import SplitSearch, search_splits
     from paleo_opt.search.recommend import recommend
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
@@ -49,6 +51,7 @@ _MODULES = {
     "Device": "hardware.device",
     "Estimates": "estimator.estimate",
     "InfeasibleError": "errors",
+    "LayerSplits": "layer_splits.split_layers",
     "Network": "network.graph",
     "Options": "estimator.estimate",
     "PaleoOptError": "errors",
@@ -57,6 +60,7 @@ _MODULES = {
     "SearchSpace": "search.space",
     "SpecError": "errors",
     "Split": "estimator.splits",
+    "SplitSearch": "search.layer_split_study",
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
     "Tornado": "estimator.tornado",
@@ -76,7 +80,9 @@ _MODULES = {
     "plan": "planning.plan",
     "recommend": "search.recommend",
     "scaling": "estimator.scaling",
+    "search_splits": "search.layer_split_study",
     "sensitivity": "estimator.tornado",
+    "split_layers": "layer_splits.split_layers",
     "sweep": "search.sweep",
     "validate": "validation.validate",
 }
@@ -88,6 +94,7 @@ __all__ = [
     "Device",
     "Estimates",
     "InfeasibleError",
+    "LayerSplits",
     "Network",
     "Options",
     "PaleoOptError",
@@ -96,6 +103,7 @@ __all__ = [
     "SearchSpace",
     "SpecError",
     "Split",
+    "SplitSearch",
     "Strategies",
     "Strategy",
     "Tornado",
@@ -115,7 +123,9 @@ __all__ = [
     "plan",
     "recommend",
     "scaling",
+    "search_splits",
     "sensitivity",
+    "split_layers",
     "sweep",
     "validate",
 ]

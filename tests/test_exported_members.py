@@ -17,6 +17,7 @@ PUBLIC = {
     "estimate", "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform",
     "load_space", "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep",
     "Tornado", "Validation", "validate",
+    "LayerSplits", "SplitSearch", "search_splits", "split_layers",
 }  # fmt: skip
 
 

@@ -63,10 +63,12 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.picture",
         "paleo_opt.cli.sensitivity",
         "paleo_opt.cli.show",
+        "paleo_opt.cli.split",
         "paleo_opt.cli.splitting",
         "paleo_opt.cli.studies",
         "paleo_opt.cli.studying",
         "paleo_opt.cli.timeline",
+        "paleo_opt.cli.tune",
         "paleo_opt.cli.validate",
         "paleo_opt.cli.values",
     }
@@ -77,6 +79,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
     ("estimate", "resnet50", "--on", "p4d.24xlarge", "--json"),
     ("scaling", "resnet50", "--on", "p4d.24xlarge"),
     ("sensitivity", "resnet50", "--on", "p4d.24xlarge"),
+    ("split", "alexnet", "--on", "owt-8xk20", "--global-batch", "1024", "--objective", "sequence"),
 ])  # fmt: skip
 def test_an_estimate_needs_no_optimizer_and_no_rich(words: tuple[str, ...]) -> None:
     assert not {"optuna", "scipy", "rich", "asyncio", "logging"} & imported(run(*words))

@@ -134,8 +134,6 @@ def search_splits(
         SpecError: another goal, no price where cost is minimized, or what `split_layers` refuses everywhere.
         InfeasibleError: no split fits anywhere.
     """
-    from paleo_opt.search.study import run_study
-
     table = network if isinstance(network, CostTable) else compile_network(network)
     options = options or usual_options(table.network)
     if minimize not in ("time", "cost"):
@@ -175,7 +173,12 @@ def search_splits(
         },
         every=possible,
     )  # fmt: skip
-    run_study(problem, trials=trials, seed=seed, progress=progress)
+    if len(possible) == 1:
+        solve(possible[0])
+    else:
+        from paleo_opt.search.study import run_study
+
+        run_study(problem, trials=trials, seed=seed, progress=progress)
 
     def value(point: SplitPoint) -> float:
         if point.answer is None:
