@@ -27,7 +27,7 @@ def add_budgets(parser: argparse.ArgumentParser, goal: str, top: str, without: s
     """
     options.add_network(parser)
     parser.add_argument(
-        "--budget", type=_budget, action="append", default=[], metavar="B",
+        "--budget", type=budget, action="append", default=[], metavar="B",
         help=f"64gpus, $5000, 36h or 200kWh; repeatable, all hold{without}",
     )  # fmt: skip
     options.add_hardware(parser, repeatable=True)
@@ -58,7 +58,7 @@ def add_search(parser: argparse.ArgumentParser, trials: str) -> None:
     options.add_common(parser, f"{options.SET_HELP}; space.FIELD the search space's")
 
 
-def _budget(text: str) -> str:
+def budget(text: str) -> str:
     """A budget as it was written, once it is known to be one."""
     from paleo_opt.errors import SpecError
     from paleo_opt.quantities import parse_budget
