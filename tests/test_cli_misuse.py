@@ -18,6 +18,7 @@ COMMANDS = (
     "recommend",
     "pareto",
     "estimate",
+    "split",
     "scaling",
     "sensitivity",
     "plan",
