@@ -12,13 +12,15 @@ MOST_DRAWS = 100_000
 _DESCRIPTION = """\
 The configuration that trains NET fastest (or, where the only budget is time,
 cheapest) within every budget given. Where the space is small enough (up to about
-10^9 strategies) all are evaluated, and the answer says that it is proved.
+10^9 strategies), or with --sweep, all are evaluated, and the answer says that it
+is proved.
 """
 _EXAMPLES = """\
   paleo-opt recommend vgg16 --budget 64gpus
   paleo-opt recommend resnet50 --budget '$50' --budget 4h --on p4d.24xlarge --on p5.48xlarge
   paleo-opt recommend inception_v3 --epochs 100 --budget 24h --minimize cost
   paleo-opt recommend inception_v3 --budget 200kWh --minimize cost --json
+  paleo-opt recommend gpt3_175b --space fine --budget 256gpus --sweep --storage studies.log
 
 A budget is 64gpus, '$5000' (quoted from the shell; or 5000usd), 36h or 200kWh.
 """
@@ -42,6 +44,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--draws", type=values.whole(MOST_DRAWS, 0), default=500, metavar="N",
         help="of the model's constants, to see how often the answer holds (default: 500; 0: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sweep", action="store_true",
+        help="evaluate every strategy, however many; with --storage in shards, shared with paleo-opt worker",
     )  # fmt: skip
     out.add_out(parser)
     parser.set_defaults(run=run)
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
-    asked = question.question_of(args, network) | {"draws": args.draws}
+    asked = question.question_of(args, network) | {"draws": args.draws, "exhaustive": args.sweep}
     with SweepProgress() as progress, StudyProgress(question.in_words(args)) as trials:
         asked |= {"progress": progress, "study_progress": trials}
         if args.out is None:

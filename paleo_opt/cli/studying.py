@@ -54,7 +54,7 @@ def kept_of(args: argparse.Namespace) -> Kept | None:
         if args.study is not None:
             raise SpecError("--study: a name is of a study that is kept; expected --storage FILE or URL too")
         return None
-    if args.trials == 0:
+    if args.trials == 0 and not getattr(args, "sweep", False):
         raise SpecError("--storage: with --trials 0 there is no study to keep; expected one or the other")
     from paleo_opt.report.out.rerun import request_files
     from paleo_opt.search.studies import Kept
@@ -72,5 +72,6 @@ def kept_of(args: argparse.Namespace) -> Kept | None:
 def usual_name(args: argparse.Namespace) -> str:
     """``recommend-vgg16-64gpus``: what a study is called that was given no name."""
     stem = args.network.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-    parts = [args.command, stem, *getattr(args, "budget", ())]
+    sweep = ["sweep"] if getattr(args, "sweep", False) else []
+    parts = [args.command, stem, *getattr(args, "budget", ()), *sweep]
     return re.sub(r"[^\w.-]+", "", "-".join(parts)) or args.command

@@ -24,6 +24,7 @@ from paleo_opt.search.pareto import knee, pareto_front
 from paleo_opt.search.problem import MOST_SWEPT, Choice, Fixed, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.robustness import DRAWS, Robustness, competitors, robustness
 from paleo_opt.search.runners_up import runners_up
+from paleo_opt.search.sharded_sweep import shared_sweep
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
 
@@ -101,7 +102,7 @@ class Recommendation:
         if not certificate.optimal:
             return (
                 f"the {best} of {count(certificate.evaluated)} strategies that {count(study.trials)} trials evaluated; "
-                f"not proved: the space has {count(certificate.strategies)}, too many to try each"
+                f"not proved: the space has {count(certificate.strategies)}, too many unless asked (--sweep)"
             )
         proof = (
             f"the {best} of {count(certificate.strategies)} strategies, all evaluated in "
@@ -137,6 +138,7 @@ def recommend(
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
     study_progress: Callable[[Progress], None] | None = None,
+    exhaustive: bool = False,
 ) -> Recommendation:
     """The best strategy for training ``network`` within every budget.
 
@@ -164,6 +166,8 @@ def recommend(
         progress: Called during the sweep with the strategies done and in all.
         kept: Where the study is kept, to be resumed and shared; None for memory.
         study_progress: Called after each of its trials.
+        exhaustive: Evaluate every strategy, however many; where ``kept`` is given in shards, each a trial of that
+            study, with every process that joins it.
 
     Raises:
         SpecError: bad input.
@@ -191,10 +195,15 @@ def recommend(
     blocks = problem.blocks()
     check_not_empty(problem, blocks)
     strategies = count_strategies(blocks)
-    if strategies <= MOST_SWEPT:
+    fast = None
+    if exhaustive or strategies <= MOST_SWEPT:
         start = time.perf_counter()
-        done = _counted(strategies, progress)
-        rows = sweep(problem.table, blocks, budgets.limits, problem.options, problem.goal, done)
+        if exhaustive and kept is not None:
+            rows, fast = shared_sweep(problem, blocks, kept, study_progress)
+            kept = None  # of the sweep; the study below takes no time
+        else:
+            done = _counted(strategies, progress)
+            rows = sweep(problem.table, blocks, budgets.limits, problem.options, problem.goal, done)
         seconds, swept = time.perf_counter() - start, True
         if not rows.feasible.any():
             raise nothing_feasible(problem, blocks, rows)
@@ -222,7 +231,7 @@ def recommend(
         seconds=seconds,
         optimal=swept,
     )
-    found = _answer(problem, blocks, rows, certificate, study, top)
+    found = _answer(problem, blocks, rows, certificate, study, top, fast)
     if not draws:
         return found
     rivals = competitors(rows, blocks, ranked(rows, blocks, problem.goal, rows.feasible > 0))
@@ -250,15 +259,17 @@ def _answer(
     certificate: Certificate,
     study: SearchSummary,
     top: int,
+    fast: Rows | None = None,
 ) -> Recommendation:
-    """Put together what follows from the rows."""
+    """Put together what follows from the rows; ``fast`` where those of the fastest strategies are known too."""
     order = ranked(rows, blocks, problem.goal, rows.feasible > 0)
     recommended = Choice(problem, rows.strategy(blocks, int(order[0])))
     alternatives = [Choice(problem, rows.strategy(blocks, row)) for row in runners_up(rows, blocks, order, top)]
     # The front is of the fastest strategy of each row, which within a row is the cheapest, not the most frugal.
-    fast = rows
-    if problem.goal == "energy" and certificate.optimal:
-        fast = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
+    if fast is None:
+        fast = rows
+        if problem.goal == "energy" and certificate.optimal:
+            fast = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
 
     def choice(row: int) -> Choice:
         return Choice(problem, fast.strategy(blocks, row))

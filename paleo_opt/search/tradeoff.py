@@ -85,6 +85,7 @@ def pareto(
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
     study_progress: Callable[[Progress], None] | None = None,
+    exhaustive: bool = False,
 ) -> Tradeoff:
     """The exact front of cost against time for training ``network`` within every budget.
 
@@ -128,7 +129,7 @@ def pareto(
     )
     blocks = problem.blocks()
     strategies = count_strategies(blocks)
-    sweepable = strategies <= MOST_SWEPT
+    sweepable = exhaustive or strategies <= MOST_SWEPT
     # The space is swept twice: for the recommendation, and for the front.
     first, second = _two_passes(strategies, progress)
     if trials is None:
@@ -158,6 +159,7 @@ def pareto(
         progress=first,
         kept=kept,
         study_progress=study_progress,
+        exhaustive=exhaustive,
     )
     if sweepable:
         return Tradeoff(recommendation, find_front(problem, blocks, second), request)
