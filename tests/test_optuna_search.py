@@ -49,6 +49,13 @@ def told(study: optuna.Study | None) -> list[tuple[Any, ...]]:
     return [(t.params, t.values, t.constraints, t.user_attrs) for t in study.trials if t.state.is_finished()]
 
 
+@pytest.fixture
+def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the space were too large to be swept: parts of few strategies, more than trials."""
+    monkeypatch.setattr(outer, "MOST_SWEPT", 0)
+    monkeypatch.setattr(outer, "PART", 40)
+
+
 CASES = [
     (("16gpus",), "time"),
     (("16gpus",), "cost"),
@@ -61,6 +68,7 @@ CASES = [
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("texts", "goal"), CASES)
+@pytest.mark.usefixtures("many_parts")
 def test_it_meets_the_sweep(texts: tuple[str, ...], goal: str, seed: int) -> None:
     problem = make_problem(*texts, goal=goal)
     blocks, rows = swept(problem)
@@ -86,6 +94,7 @@ def test_it_meets_the_sweep_of_the_shipped_space(network: str, texts: list[str],
     assert summary.gap_to_sweep == 0.0 and summary.trials <= 100
 
 
+@pytest.mark.usefixtures("many_parts")
 def test_the_same_seed_gives_the_same_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OuterSpace, "heuristics", lambda self: [])  # leave it to the sampler
     problem = make_problem("16gpus", "$3")
@@ -100,7 +109,7 @@ def test_looked_up_and_solved_rows_agree() -> None:
     blocks, rows = swept(problem)
     looked_up, _ = search(problem, blocks, rows, seed=5)
     solved, evaluated = search(problem, blocks, seed=5)
-    assert solved.gap_to_sweep is None and solved.met_at is None and solved.trials == 100
+    assert solved.gap_to_sweep is None and solved.met_at is None and solved.trials == 40
     assert solved.best == pytest.approx(looked_up.best, rel=1e-9)
     for one, two in zip(told(looked_up.study), told(solved.study), strict=False):
         assert one[0] == two[0]
@@ -109,8 +118,20 @@ def test_looked_up_and_solved_rows_agree() -> None:
         assert one[3] == two[3]
     # What the trials evaluated are rows like the sweep's, each once.
     keys = list(zip(evaluated.block.tolist(), evaluated.gpus.tolist(), strict=True))
-    assert len(keys) == len(set(keys))
-    assert evaluated.strategies.sum() < rows.strategies.sum()
+    assert len(keys) == len(set(keys)) == rows.block.size
+    assert evaluated.strategies.sum() == rows.strategies.sum()
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_what_cannot_be_better_is_left_out() -> None:
+    problem = make_problem("16gpus", "$3")
+    blocks, rows = swept(problem)
+    summary, evaluated = search(problem, blocks)
+    assert summary.best == pytest.approx(rows.time_s[rows.feasible > 0].min(), rel=1e-9)
+    assert evaluated.strategies.sum() < rows.strategies.sum() / 2
+    assert summary.study is not None
+    pruned = [trial for trial in summary.study.trials if trial.state == optuna.trial.TrialState.PRUNED]
+    assert pruned and all(trial.user_attrs["bound"] > summary.best for trial in pruned)
 
 
 @settings(max_examples=15)
@@ -131,22 +152,23 @@ def test_few_outer_choices_are_all_tried() -> None:
     problem = make_problem("16gpus", on=CLUSTERS)
     blocks, rows = swept(problem)
     summary, evaluated = search(problem, blocks)
-    assert summary.sampler == "enumeration" and summary.trials == len(blocks) == summary.planned
+    assert summary.sampler == "enumeration" and summary.trials == len(CLUSTERS) == summary.planned
     assert evaluated.strategies.sum() == rows.strategies.sum()
     assert summary.best == pytest.approx(rows.time_s.min(), rel=1e-9)
 
 
-def test_names_and_ranges_never_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outer, "_TRIAL_SIZE", 20)
+@pytest.mark.usefixtures("many_parts")
+def test_names_and_ranges_never_change() -> None:
     problem = make_problem("16gpus", "$1")
     blocks, _ = swept(problem)
     summary, _ = search(problem, blocks, trials=60)
     assert summary.study is not None
     ranges = {tuple(sorted((n, d.high) for n, d in t.distributions.items())) for t in summary.study.trials}
     assert len(ranges) == 1
-    ((cluster_range, gpus_range, layout_range),) = ranges
-    assert cluster_range == ("cluster", 39) and layout_range == ("layout", 4) and gpus_range[1] > 0
-    for trial in summary.study.trials:
+    ((cluster_range, part_range),) = ranges
+    assert cluster_range == ("cluster", 39) and part_range[0] == "part" and part_range[1] > 0
+    solved = [trial for trial in summary.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    for trial in solved:
         assert np.isfinite(trial.value)
         assert set(trial.constraints) == {"memory", "cost_usd"}
         assert ("strategy" in trial.user_attrs) == (trial.constraints["memory"] <= 0)
@@ -166,14 +188,17 @@ def test_what_nothing_fits_into_is_finite_and_infeasible() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 40, 10**6])
 def test_every_row_can_be_reached(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(outer, "_TRIAL_SIZE", size)
+    monkeypatch.setattr(outer, "MOST_SWEPT", 0)
+    monkeypatch.setattr(outer, "PART", size)
     problem = make_problem("16gpus", on=[*CLUSTERS, cluster("one", 1.0, 1.0, per_node=1)])
     blocks = problem.blocks()
     space = OuterSpace.of(problem, blocks, count_strategies(blocks))
     points = space.every()
     bands = [space.band(point) for point in points]
     assert len(bands) == len(set(bands)) == space.distinct
-    reached = {(block, row) for block, first, last in bands for row in range(first, last)}
+    rows = [(block, row) for band in bands for block, some in space.rows(band) for row in some.tolist()]
+    reached = set(rows)
+    assert len(rows) == len(reached)
     assert reached == {(index, row) for index, block in enumerate(blocks) for row in range(block.gpus.size)}
     assert all(0 <= value < size for point in points for value, size in zip(point, space.sizes.values(), strict=True))
     beside = space.beside(points[:1], points[:1])
@@ -199,10 +224,11 @@ def test_optunas_messages_are_as_they_were(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("many_parts")
 def test_the_sampler_searches_without_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the heuristics and in an order that says nothing, what it finds is still good."""
+    """Without the heuristics, and without leaving anything out by its bound, what it finds is still good."""
     monkeypatch.setattr(OuterSpace, "heuristics", lambda self: [])
-    monkeypatch.setattr(outer, "promise", lambda problem, blocks: (0.0, 0.0))
+    monkeypatch.setattr(OuterSpace, "bound", lambda self, point: -np.inf)
     gaps: list[float] = []
     for seed in range(3):
         problem = make_problem("16gpus", "$3")
