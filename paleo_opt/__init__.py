@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
     from paleo_opt.search.tradeoff import pareto
+    from paleo_opt.tuning.tune import tune
     from paleo_opt.validation.validate import Validation, validate
 
 __version__ = "0.1.0"
@@ -84,6 +85,7 @@ _MODULES = {
     "sensitivity": "estimator.tornado",
     "split_layers": "layer_splits.split_layers",
     "sweep": "search.sweep",
+    "tune": "tuning.tune",
     "validate": "validation.validate",
 }
 
@@ -127,6 +129,7 @@ __all__ = [
     "sensitivity",
     "split_layers",
     "sweep",
+    "tune",
     "validate",
 ]
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "list",
     "show",
     "studies",
+    "tune",
 )
 
 

@@ -15,7 +15,7 @@ PUBLIC = {
     "Cluster", "CostTable", "Device", "Estimates", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
     "Scaling", "SearchSpace", "SpecError", "Split", "Strategies", "Strategy", "compile_network", "configure",
     "estimate", "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform",
-    "load_space", "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep",
+    "load_space", "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep", "tune",
     "Tornado", "Validation", "validate",
     "LayerSplits", "SplitSearch", "search_splits", "split_layers",
 }  # fmt: skip

@@ -17,6 +17,7 @@ from paleo_opt import __version__
 from paleo_opt.cli import (
     calibrate,
     estimate,
+    fleet,
     import_network,
     list,
     measure,
@@ -30,13 +31,14 @@ from paleo_opt.cli import (
     show,
     split,
     studies,
+    tune,
     validate,
 )
 
 PROGRAM = "paleo-opt"
 COMMANDS = (
-    recommend, pareto, estimate, split, scaling, sensitivity, plan, validate, calibrate, measure, import_network, rerun,
-    studies, list, show,
+    recommend, pareto, estimate, split, fleet, scaling, sensitivity, plan, tune, validate, calibrate, measure,
+    import_network, rerun, studies, list, show,
 )  # fmt: skip
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 

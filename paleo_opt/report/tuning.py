@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from paleo_opt.network.graph import Network
@@ -239,8 +241,9 @@ def measured_table(answer: TuningAnswer) -> str:
                 **fields,
                 "id": f"run-{trial.number}",
                 "family": "cnn" if network.transformer is None else "transformer",
-                "network": network.file or network.name,
-                "cluster": "" if alone else cluster.file or cluster.name,
+                # Found from the table's own folder.
+                "network": os.path.relpath(network.file, Path(answer.csv).parent) if network.file else network.name,
+                "cluster": "" if alone else cluster.name,
                 "gpus_per_node": cluster.devices_per_node,
                 "software": software,
                 "quantity": "step_time_s",
