@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from paleo_opt.fleet.model import FleetModel, kind_times
 from paleo_opt.fleet.pipeline_costs import PipelineProblem
 from paleo_opt.fleet.pipeline_search import make_problems, solve_pipeline
 from paleo_opt.fleet.plan import DATA, FleetPlan
+from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import Budgets
 from paleo_opt.search.study_problem import Outcome, Point
@@ -35,14 +36,14 @@ class FleetProblem:
     """What is asked.
 
     Attributes:
-        model: Of the network on the kinds.
+        model: Of the network on all kinds.
         most: Nodes of each kind at most. Shape (G,).
         target: What is trained, with which batches.
         budgets: Of GPUs, money and time.
         goal: ``time`` or ``cost``.
         ways: Out of `WAYS`, those to consider.
         knobs: Out of `fleet_question.KNOBS`, those to turn.
-        remarks: What else a reader must know.
+        make: The model of some of the kinds, which may have a better precision in common than all of them.
         solved: Plans of the points that this process has solved.
     """
 
@@ -52,8 +53,8 @@ class FleetProblem:
     budgets: Budgets
     goal: str
     ways: tuple[str, ...]
-    knobs: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    knobs: tuple[str, ...]
+    make: Callable[[Sequence[Cluster]], FleetModel]
     solved: dict[tuple[Any, ...], FleetPlan | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -62,8 +63,19 @@ class FleetProblem:
         return self.model.table.network
 
     @cached_property
-    def _problems(self) -> dict[float | None, list[PipelineProblem]]:
+    def _models(self) -> dict[tuple[str, ...], FleetModel]:
+        return {tuple(self._names): self.model}
+
+    @cached_property
+    def _problems(self) -> dict[tuple[Any, ...], list[PipelineProblem]]:
         return {}
+
+    def model_of(self, groups: Sequence[Group]) -> FleetModel:
+        """The model of the kinds that take part."""
+        names = tuple(group.cluster.name for group in groups)
+        if names not in self._models:
+            self._models[names] = self.make([group.cluster for group in groups])
+        return self._models[names]
 
     def groups(self, nodes: Sequence[int]) -> tuple[Group, ...]:
         """The kinds that take part."""
@@ -92,13 +104,17 @@ class FleetProblem:
     ) -> FleetPlan | None:
         if not groups:
             return None
+        model = self.model_of(groups)
         if way == DATA:
-            return solve_data(self.model, groups, bucket_bytes, target)
+            return solve_data(model, groups, bucket_bytes, target)
         if sum(group.nodes for group in groups) < 2:
             return None
-        if bucket_bytes not in self._problems:
-            self._problems.clear()
-            self._problems[bucket_bytes] = make_problems(self.model, bucket_bytes)
+        key = (*(group.cluster.name for group in groups), bucket_bytes)
+        if key not in self._problems:
+            # Of every other bucket there may be very many.
+            if bucket_bytes is not None:
+                self._problems.clear()
+            self._problems[key] = make_problems(model, bucket_bytes)
         # A pipeline that is no faster than data parallelism on the same nodes is of no interest.
         limit = math.inf
         if DATA in self.ways and target.phases == 1:
@@ -106,7 +122,7 @@ class FleetProblem:
             data = self.plan([nodes.get(name, 0) for name in self._names], DATA, bucket_bytes, target)
             if data is not None:
                 limit = sum(phase.steps * phase.expected_s for phase in data.phases)
-        return solve_pipeline(self.model, self._problems[bucket_bytes], groups, target, limit)
+        return solve_pipeline(model, self._problems[key], groups, target, limit)
 
     # -- points of the study ---------------------------------------------------------------------------
 
@@ -171,31 +187,38 @@ class FleetProblem:
         return math.isfinite(plan.figure(self.goal)) and all(limit is None or value <= limit for value, limit in limits)
 
     @cached_property
-    def rates(self) -> tuple[float, ...]:
-        """Samples/s of one node of each kind that only computes; infinite for a transformer, whose splits differ."""
+    def _rates(self) -> dict[tuple[str, ...], tuple[float, ...]]:
+        return {}
+
+    def rates(self, groups: Sequence[Group]) -> tuple[float, ...]:
+        """Samples/s of a node of each group that only computes; infinite for a transformer, whose splits differ."""
+        names = tuple(group.cluster.name for group in groups)
         if self.model.in_blocks:
-            return (math.inf,) * len(self.most)
-        kinds = range(len(self.most))
-        found = kind_times(self.model, list(kinds), 2, None)
-        return tuple(
-            float((times.micro_batch / times.pass_s).max()) * cluster.devices_per_node
-            for times, cluster in zip(found, self.model.kinds, strict=True)
-        )
+            return (math.inf,) * len(groups)
+        if names not in self._rates:
+            found = kind_times(self.model_of(groups), list(range(len(groups))), 2, None)
+            self._rates[names] = tuple(
+                float((times.micro_batch / times.pass_s).max()) * group.cluster.devices_per_node
+                for times, group in zip(found, groups, strict=True)
+            )
+        return self._rates[names]
 
     def bound(self, point: Point) -> float:
         """Nothing data-parallel inside a point is better: every device computes all the time, samples are fewest."""
         if self.way_of(point) != DATA:
             return -math.inf
-        nodes = self.nodes_of(point)
-        rate = sum(count * each for count, each in zip(nodes, self.rates, strict=True) if count)
+        groups = self.groups(self.nodes_of(point))
+        if not groups:
+            return -math.inf
+        rate = sum(group.nodes * each for group, each in zip(groups, self.rates(groups), strict=True))
         if not rate or not math.isfinite(rate):
             return -math.inf
         time_s = self.target.job.samples_to_target / rate
         if self.goal == "time":
             return time_s
-        prices = [self.model.options.node_price(group.cluster) for group in self.groups(nodes)]
+        prices = [self.model.options.node_price(group.cluster) for group in groups]
         dollars = [math.nan if price is None else price.dollars_per_hour / 3600.0 for price in prices]
-        hourly = sum(each * group.nodes for each, group in zip(dollars, self.groups(nodes), strict=True))
+        hourly = sum(each * group.nodes for each, group in zip(dollars, groups, strict=True))
         return time_s * hourly if math.isfinite(hourly) else -math.inf
 
     @property

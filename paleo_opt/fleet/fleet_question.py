@@ -10,17 +10,10 @@ from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.fleet.batch_schedule import check_growth
 from paleo_opt.fleet.data_way import Target
 from paleo_opt.fleet.fleet_problem import FleetProblem
-from paleo_opt.fleet.groups import (
-    Kind,
-    check_joined,
-    common_precision,
-    common_software,
-    load_joining_link,
-    make_pairings,
-    most_nodes,
-)
+from paleo_opt.fleet.groups import Kind, check_joined, load_joining_link, most_nodes
 from paleo_opt.fleet.model import FleetModel, make_model
 from paleo_opt.fleet.plan import WAYS, check_prices
+from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.search.budgets import parse_budgets
 
@@ -89,12 +82,13 @@ def make_problem(
         raise SpecError("a kind of nodes is given twice; expected its nodes in one")
     joining = load_joining_link(link)
     check_joined(clusters, joining)
-    devices = [cluster.device for cluster in clusters]
-    chosen, remark = common_software(devices, options or usual_options(network))
     table: CostTable = compile_network(network, conv_algorithm)
-    model = make_model(
-        table, clusters, make_pairings(clusters, joining), common_precision(devices, precision), chosen, collective
-    )
+    usual = options or usual_options(network)
+
+    def make(some: Sequence[Cluster]) -> FleetModel:
+        return make_model(table, some, usual, precision=precision, collective=collective, link=joining)
+
+    model = make(clusters)
     if goal == "cost" or asked.cost_usd is not None:
         check_prices(model)
     if "bucket" in knobs and model.in_blocks:
@@ -116,7 +110,7 @@ def make_problem(
         goal=goal,
         ways=WAYS if way == "both" else (way,),
         knobs=tuple(knobs),
-        remarks=tuple(text for text in (remark, _precision_remark(model)) if text),
+        make=make,
     )
 
 
@@ -129,11 +123,3 @@ def _job(network: Network, phases: int, growth: float, global_batch: int | None)
         raise SpecError("phases are of global batches to choose from; with --global-batch there is one")
     check_growth(network.job, growth)
     return network.job
-
-
-def _precision_remark(model: FleetModel) -> str:
-    own = {cluster.device.name: cluster.device.training_precision for cluster in model.kinds}
-    if set(own.values()) == {model.precision}:
-        return ""
-    alone = ", ".join(f"{name} {precision}" for name, precision in own.items() if precision != model.precision)
-    return f"all train in {model.precision}, as gradients are added up across kinds (by itself: {alone})"

@@ -73,6 +73,11 @@ class FleetAnswer:
     run: StudyRun
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What else a reader must know."""
+        return self.problem.model_of(self.plan.groups).remarks
+
+    @property
     def gain(self) -> float:
         """By how much more the best fleet of one kind takes, relative to the best; NaN where there is none."""
         if self.alone is None:
@@ -106,7 +111,7 @@ def study_problem(problem: FleetProblem, trials: int) -> StudyProblem:
     )
 
 
-def fleet(
+def search_fleet(
     problem: FleetProblem,
     *,
     trials: int = TRIALS,
@@ -186,11 +191,11 @@ def knob_effects(problem: FleetProblem, point: Point, plan: FleetPlan) -> tuple[
         return math.inf if other is None else other.figure(goal)
 
     if bucket is not None:
-        usual = problem.model.bucket_bytes
+        usual = problem.model_of(plan.groups).bucket_bytes
         named = "all at the end" if usual == AT_END else format_memory(usual) if usual else "each layer by itself"
         found.append(KnobEffect("bucket", format_memory(bucket), named, figure, again(None)))
     if "overlap" in problem.knobs and way == DATA:
-        sending = problem.model.memos(None).places.sending
+        sending = problem.model_of(plan.groups).memos(None).places.sending
         assert sending is not None
         share = float(sending.overlap[0])
         # A transformer's gradients hide by a share of the backward pass, unless all are sent at its end.

@@ -21,8 +21,8 @@ from paleo_opt.estimator.places import Places, make_places
 from paleo_opt.estimator.split_rules import valid_splits
 from paleo_opt.estimator.splits import RECOMPUTES, Integers, Split, Splits
 from paleo_opt.estimator.strategy import Strategies
-from paleo_opt.fleet.groups import Pairing
-from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.fleet.groups import Pairing, common_precision, common_software, make_pairings
+from paleo_opt.hardware.cluster import Cluster, Link
 
 #: Micro-batches considered: every one up to 64, and from there on steps of at most a sixteenth.
 _ALL_UP_TO, _STEPS_PER_OCTAVE = 64, 16
@@ -45,6 +45,7 @@ class FleetModel:
         options: With one platform for all.
         collectives: That gradients may be added up by.
         micro_batches: Considered. Shape (n,).
+        remarks: What a reader must know of the precision and the software of all.
     """
 
     table: CostTable
@@ -54,6 +55,7 @@ class FleetModel:
     options: Options
     collectives: tuple[str, ...]
     micro_batches: Integers
+    remarks: tuple[str, ...] = ()
     known: dict[float | None, Memos] = field(default_factory=dict, repr=False)
 
     @property
@@ -108,16 +110,31 @@ def candidate_micro_batches(most: int) -> Integers:
 def make_model(
     table: CostTable,
     kinds: Sequence[Cluster],
-    pairings: Sequence[Pairing],
-    precision: str,
     options: Options,
+    *,
+    precision: str | None = None,
     collective: str | None = None,
+    link: Link | None = None,
 ) -> FleetModel:
-    """What a fleet of ``kinds`` may run.
+    """What a fleet of ``kinds`` may run: in one precision, on one platform.
+
+    Args:
+        table: The compiled network.
+        kinds: Clusters, at least one.
+        options: The model's constants.
+        precision: Of all; by default as `groups.common_precision`.
+        collective: The only one considered.
+        link: That joins nodes of different kinds, beside their own.
 
     Raises:
-        SpecError: the platform sends gradients by something else than an all-reduce.
+        SpecError: they have no precision in common, or the platform sends gradients by no all-reduce.
     """
+    devices = [cluster.device for cluster in kinds]
+    options, software = common_software(devices, options)
+    chosen = common_precision(devices, precision)
+    alone = {device.name: device.training_precision for device in devices if device.training_precision != chosen}
+    named = ", ".join(f"{name} {own}" for name, own in alone.items())
+    numbers = f"all train in {chosen}, as gradients are added up across kinds (by itself: {named})" if alone else ""
     own = options.platform_of(kinds[0].device).collective
     names = (collective,) if collective else COMMON_COLLECTIVES if own == "auto" else (own,)
     if names == ("one_to_all",):
@@ -128,7 +145,16 @@ def make_model(
     tokens = table.network.tokens_per_sample
     if table.network.transformer is not None and tokens:
         most = max(1, _MOST_POSITIONS // tokens)
-    return FleetModel(table, tuple(kinds), tuple(pairings), precision, options, names, candidate_micro_batches(most))
+    return FleetModel(
+        table,
+        tuple(kinds),
+        make_pairings(kinds, link),
+        chosen,
+        options,
+        names,
+        candidate_micro_batches(most),
+        tuple(text for text in (software, "" if precision else numbers) if text),
+    )
 
 
 @dataclass(frozen=True, eq=False)
