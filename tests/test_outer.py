@@ -121,7 +121,8 @@ def test_no_strategy_beats_the_bound_of_its_row(network: str, space: str, change
         best = np.concatenate([figure(own, goal) for own in of_blocks(rows, blocks)])
         least = np.concatenate([bound.figure(goal) for bound in bounds])
         known = np.isfinite(best)
-        assert known.any()
+        if goal != "time" and not known.any():
+            continue  # without a price or a power
         assert (least[known] <= best[known]).all()
         # It says something: of the best row it is at least a third.
         assert least[best.argmin()] > best.min() / 3
