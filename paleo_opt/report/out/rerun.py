@@ -23,7 +23,7 @@ from paleo_opt.report.out.copies import OWN, Copies, is_path
 from paleo_opt.spec_file import Fields, as_text, read_spec
 
 FILE = "request.yaml"
-COMMANDS = ("recommend", "pareto", "estimate")
+COMMANDS = ("recommend", "pareto", "estimate", "fleet")
 #: Options whose values name a spec, with its kind.
 SPECS = {"on": "cluster", "device": "device", "space": "space"}
 #: Fields that ``--set`` may give the name of a spec, by how they end.
@@ -77,6 +77,9 @@ def request_files(command: str, network: str, options: Options) -> dict[str, byt
 
 def _link_or(copies: Copies, kind: str, value: str) -> str:
     """`Copies.of_name`, where a cluster may also be a link (given with ``--device``)."""
+    name, counted, nodes = value.rpartition(":")
+    if counted and nodes.replace(",", "").isdigit():  # so many nodes of a fleet
+        return f"{_link_or(copies, kind, name)}:{nodes}"
     if kind == "cluster" and not is_path(value) and value not in catalog.names("cluster"):
         kind = "link"
     return copies.of_name(kind, value)
