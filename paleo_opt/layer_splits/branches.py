@@ -122,10 +122,11 @@ class Branches:
             if listed:
                 sums, over = (np.array(part) for part in zip(*map(self._plane, listed), strict=True))
                 weights, price, most, active = _highest(sums, over - room, max(room, 1.0))
-                support = tuple(one for one, held in zip(listed, active, strict=True) if held)
-            if self._best_time - bound <= SAME * self._best_time or most - bound <= _GAIN * abs(most):
+                support = tuple(one for one, held in zip(listed, active, strict=True) if held) or tuple(listed)
+            # Either the branch holds nothing better, or no other weights would say more.
+            if self._best_time - bound <= SAME * self._best_time or (listed and most - bound <= _GAIN * abs(most)):
                 break
-            found = self.solver.minimum(_masked(self.step.mixed(weights, price), masks))
+            found = self.solver.minimum(masked(self.step.mixed(weights, price), masks))
             self._work += self._graph_work
             bound = max(bound, found.cost + costs.fixed - price * room)
             self.consider(found.chosen)
@@ -179,7 +180,8 @@ def _within(chosen: Chosen, masks: Masks) -> bool:
     return all(mask[chosen[index]] for index, mask in masks.items())
 
 
-def _masked(costs: PairwiseCosts, masks: Masks) -> PairwiseCosts:
+def masked(costs: PairwiseCosts, masks: Masks) -> PairwiseCosts:
+    """``costs`` with infinite ones for the splits that are not left."""
     nodes = list(costs.nodes)
     for index, mask in masks.items():
         nodes[index] = np.where(mask, nodes[index], np.inf)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from paleo_opt.errors import InfeasibleError
-from paleo_opt.layer_splits.branches import SAME, Branches, Chosen
+from paleo_opt.layer_splits.branches import SAME, Branches, Chosen, masked
 from paleo_opt.layer_splits.costs import SplitCosts
 from paleo_opt.layer_splits.step_time import StepTime
 from paleo_opt.quantities import format_memory
@@ -115,7 +115,7 @@ def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:
         return Solution(found.chosen, total, total, memory, found.cut, solver.solved)
     seen = [found.chosen, *solver.first]
     if memory > capacity:
-        seen.append(solver.minimum(costs.memory).chosen)
+        seen.append(least_memory(costs, solver))
     search = Branches(step, capacity, solver)
     for chosen in seen:
         search.consider(chosen)
@@ -125,6 +125,24 @@ def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:
     best = search.best
     total = step.total(best)
     return Solution(best, total, min(bound, total), costs.memory_of(best), found.cut, solver.solved)
+
+
+def least_memory(costs: SplitCosts, solver: Solver) -> Chosen:
+    """The assignment of least memory: of the sum over layers and edges, and the largest workspace."""
+    best, least, allowed = None, np.inf, np.inf
+    while True:
+        masks = {index: node.workspace < allowed for index, node in enumerate(costs.nodes)}
+        if not all(mask.any() for mask in masks.values()):
+            break
+        found = solver.minimum(masked(costs.memory, masks))
+        if costs.memory_of(found.chosen) < least:
+            best, least = found.chosen, costs.memory_of(found.chosen)
+        # Any other of less memory has less workspace than this one.
+        allowed = max(float(node.workspace[k]) for node, k in zip(costs.nodes, found.chosen, strict=True))
+        if allowed == 0.0 or costs.reserve + found.cost >= least:
+            break
+    assert best is not None
+    return best
 
 
 def _too_large(costs: SplitCosts, needed: float, capacity: float) -> str:
