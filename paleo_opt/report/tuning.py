@@ -142,7 +142,8 @@ def render(answer: TuningAnswer, room: int | None = None) -> str:
         lines += terminal.wrapped(sentence, room, "    ", "  ")
     lines += ["", *_table(found, room)]
     if answer.csv:
-        lines.append(dim(f"  measured steps with the best's knobs: {answer.csv} (paleo-opt validate, calibrate)"))
+        text = f"measured steps with the best's knobs, for validate and calibrate: {answer.csv}"
+        lines += [dim(line) for line in terminal.wrapped(text, room, "    ", "  ")]
     return "\n".join([*lines, "", f"  {found.command(best)}"])
 
 

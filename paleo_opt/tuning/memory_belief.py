@@ -34,6 +34,8 @@ _OTHERWISE = 0.02
 _ELSEWHERE = 0.05
 #: Deviation of ln φ of a reported peak: allocators round, and keep what is free.
 _PEAK = 0.1
+#: And share of them that tell something else (another device, what others use).
+_NO_PEAK = 0.001
 #: A strategy that fits with less than this probability is not run.
 VETO = 0.05
 _GRID = np.linspace(-2.0, 3.0, 1001)
@@ -92,7 +94,9 @@ def memory_belief(events: Sequence[MemoryEvent], fixed: Floats, varying: Floats,
         places = places + _likely((rank[at] < ranks) == event.ran)
         if event.ran and event.peak_bytes is not None and event.peak_bytes > fixed[at] and varying[at] > 0:
             off = _GRID - math.log((event.peak_bytes - float(fixed[at])) / float(varying[at]))
-            logs = logs + np.log((1.0 - _OTHERWISE) * np.exp(-0.5 * (off / _PEAK) ** 2) + _OTHERWISE)
+            before = np.logaddexp.reduce(logs)
+            logs = logs + np.log(np.exp(-0.5 * (off / _PEAK) ** 2) + _NO_PEAK)
+            logs += before - np.logaddexp.reduce(logs)  # it tells φ, not whether there is one
     alike, apart = float(np.logaddexp.reduce(logs)), float(np.logaddexp.reduce(places))
     odds = math.log(_ELSEWHERE / (1.0 - _ELSEWHERE)) + apart - alike
     elsewhere = 1.0 / (1.0 + math.exp(-min(max(odds, -500.0), 500.0)))
