@@ -44,6 +44,7 @@ class FleetProblem:
         ways: Out of `WAYS`, those to consider.
         knobs: Out of `fleet_question.KNOBS`, those to turn.
         make: The model of some of the kinds, which may have a better precision in common than all of them.
+        remarks: What else a reader must know of the question.
         solved: Plans of the points that this process has solved.
     """
 
@@ -55,6 +56,7 @@ class FleetProblem:
     ways: tuple[str, ...]
     knobs: tuple[str, ...]
     make: Callable[[Sequence[Cluster]], FleetModel]
+    remarks: tuple[str, ...] = ()
     solved: dict[tuple[Any, ...], FleetPlan | None] = field(default_factory=dict, repr=False)
 
     @property

@@ -12,7 +12,7 @@ from paleo_opt.fleet.data_way import Target
 from paleo_opt.fleet.fleet_problem import FleetProblem
 from paleo_opt.fleet.groups import Kind, check_joined, load_joining_link, most_nodes
 from paleo_opt.fleet.model import FleetModel, make_model
-from paleo_opt.fleet.plan import WAYS, check_prices
+from paleo_opt.fleet.plan import DATA, PIPELINE, WAYS, check_prices
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network, TrainingJob
 from paleo_opt.search.budgets import parse_budgets
@@ -96,6 +96,14 @@ def make_problem(
             f"knob bucket: gradients of a transformer's blocks hide by a share of the backward pass, whatever their "
             f"buckets, so nothing in {network.name} depends on it"
         )
+    ways = WAYS if way == "both" else (way,)
+    remarks: tuple[str, ...] = ()
+    sizes = network.transformer
+    if sizes is not None and sizes.encoder_layers and PIPELINE in ways:
+        said = f"{network.name} has an encoder and a decoder, which are no chain of blocks: no pipelines are considered"
+        if way == PIPELINE:
+            raise SpecError(f"way pipeline: {said}")
+        ways, remarks = (DATA,), (said,)
     if "batch" in knobs and phases == 1:
         phases = 2
     most = tuple(most_nodes(kind, asked.gpus) for kind in kinds)
@@ -108,9 +116,10 @@ def make_problem(
         target=Target(job, job.max_global_batch, global_batch, phases, growth),
         budgets=asked,
         goal=goal,
-        ways=WAYS if way == "both" else (way,),
+        ways=ways,
         knobs=tuple(knobs),
         make=make,
+        remarks=remarks,
     )
 
 

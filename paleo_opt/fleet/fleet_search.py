@@ -75,7 +75,7 @@ class FleetAnswer:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What else a reader must know."""
-        return self.problem.model_of(self.plan.groups).remarks
+        return (*self.problem.remarks, *self.problem.model_of(self.plan.groups).remarks)
 
     @property
     def gain(self) -> float:

@@ -2,7 +2,7 @@
 
 Nodes of different kinds are joined by the slowest of their outer links: an exchange that all take part in is as slow as
 the slowest pair of a node's inside with one of the outer links. Kinds of one provider can reach each other; between
-providers there is a link only where the user names one.
+providers, and between the systems of published measurements, there is a link only where the user names one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from paleo_opt.hardware.platform_load import DEFAULT_PLATFORM
 
 #: Devices of one kind at most where nothing says how many nodes there are, as in the default search space.
 MOST_DEVICES = 1024
+#: Providers whose clusters are each a site of its own.
+_APART = ("published", "any")
 #: Tried in this order where a device alone would train in another precision than the others.
 _PRECISIONS = ("bf16", "fp16", "tf32", "fp32")
 
@@ -123,7 +125,7 @@ def common_software(devices: Sequence[Device], options: Options) -> tuple[Option
     """
     if options.model != "roofline":
         raise SpecError(
-            f"a fleet of several kinds needs --model roofline; {options.model} knows one link and no memory"
+            f"a fleet of several kinds needs --model roofline; {options.model} has no gradients that hide behind passes"
         )
     if options.updates != "synchronous" or not options.training:
         raise SpecError("a fleet of several kinds is for training with synchronous updates")
@@ -146,9 +148,9 @@ def check_joined(clusters: Sequence[Cluster], link: Link | None) -> None:
     for cluster in clusters:
         if cluster.max_nodes == 1 or not outer_levels(cluster):
             raise SpecError(f"{cluster.name} has no link beyond its node, so nothing joins it to other nodes")
-    providers = {cluster.provider: cluster.name for cluster in clusters}
+    providers = {(cluster.provider, cluster.name if cluster.provider in _APART else "") for cluster in clusters}
     if len(providers) > 1 and link is None:
-        named = " and ".join(f"{name} ({provider})" for provider, name in providers.items())
+        named = " and ".join(f"{cluster.name} ({cluster.provider})" for cluster in clusters)
         raise SpecError(f"no published link joins {named}; name one with --link (see: paleo-opt list links)")
 
 

@@ -89,7 +89,7 @@ def render(answer: FleetAnswer, room: int | None = None) -> str:
     lines.append("")
     took = quantities.format_time(run.seconds)
     proof = (
-        f"proved: all {answer.trials:,} fleets of these nodes within the budgets, each solved exactly, in {took}"
+        f"proved: {_all(answer.trials)}, each solved exactly, in {took}"
         if answer.proved
         else f"not proved: {plural(answer.trials, 'trial')} of {_space(answer)} in {took}, each solved exactly; the "
         f"study {run.ended or 'goes on elsewhere'}"
@@ -99,8 +99,12 @@ def render(answer: FleetAnswer, room: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def _all(count: int) -> str:
+    return "the only fleet of these nodes" if count == 1 else f"the best of all {count:,} choices of nodes and way"
+
+
 def _space(answer: FleetAnswer) -> str:
-    return "a continuous space" if answer.points is None else f"{answer.points:,} fleets"
+    return "a continuous space" if answer.points is None else f"{answer.points:,} choices of nodes and way"
 
 
 def _parts(plan: FleetPlan) -> list[str]:
@@ -154,7 +158,7 @@ def _comparison(answer: FleetAnswer) -> str:
         others = " and ".join(
             cluster.name for cluster in answer.problem.model.kinds if cluster.name != plan.groups[0].cluster.name
         )
-        return f"mixing does not pay here: adding nodes of {others} to these makes it no {_better(goal)}"
+        return f"mixing does not pay here: no fleet with nodes of {others} is {_better(goal)}"
     if alone is None:
         return "no fleet of one kind out of these nodes fits memory and the budgets"
     verb = "takes" if goal == "time" else "costs"
@@ -207,9 +211,9 @@ def _shares(plan: FleetPlan, room: int) -> list[str]:
         Column("share", keep=3),
         Column("micro-batch"),
         Column("passes"),
-        Column("computes"),
+        Column("computes", keep=2),
         Column("idle"),
-        Column("memory", keep=2),
+        Column("memory"),
     ]
     rows = []
     for index, share in enumerate(longest.shares):
