@@ -251,7 +251,13 @@ def test_documented_commands_are_the_commands() -> None:
 
 
 #: Objects whose keys are names of things.
-KEYED_BY_NAME = {"collectives", "errors", "platforms", *(f"by.{name}" for name in GROUPINGS)}
+KEYED_BY_NAME = {
+    "collectives",
+    "errors",
+    "platforms",
+    *("best.knobs", "next.values", "runs[].knobs"),
+    *(f"by.{name}" for name in GROUPINGS),
+}
 
 
 def paths(value: Any, prefix: str = "") -> set[str]:
@@ -269,6 +275,11 @@ def paths(value: Any, prefix: str = "") -> set[str]:
 JSON = {
     "JSON of recommend": ("recommend", "vgg16", "--budget", "64gpus"),
     "JSON of pareto": ("pareto", "vgg16", "--budget", "64gpus", "--minimize", "energy"),
+    "JSON of tune": (
+        *("tune", "examples/tune/mlp.yaml", "--on", "ethernet20", "--device", "k80", "--global-batch", "64"),
+        *("--trials", "2", "--choice", "threads=1,2", "--choice", "micro_batch=16,32"),
+        *("--command", "echo step_time_s=0.{micro_batch}{threads}"),
+    ),
     "JSON of plan": ("plan", "examples/quarter.yaml"),
     "JSON where nothing is feasible": ("recommend", "vgg16", "--budget", "8gpus", "--budget", "5min"),
     "JSON of estimate": ("estimate", "vgg16", "--on", "p4d.24xlarge"),
