@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from paleo_opt.errors import SpecError, nearest
+from paleo_opt.search.heartbeats import Database
 from paleo_opt.search.point_sampler import MOST_RETRIES, RETRIES, is_feasible
 from paleo_opt.search.study import ENDED, WORKER, quiet
 
@@ -73,17 +74,6 @@ def is_storage_error(error: BaseException) -> bool:
     from sqlalchemy.exc import DBAPIError
 
     return isinstance(error, StorageError | optuna.exceptions.StorageInternalError | DBAPIError)
-
-
-class _Database(RDBStorage):
-    """Optuna's storage, whose heart goes on beating when the database was away for a while."""
-
-    def record_heartbeat(self, trial_id: int) -> None:
-        try:
-            super().record_heartbeat(trial_id)
-        except Exception as error:  # it would end the thread that beats, with a traceback
-            if not is_storage_error(error):
-                raise
 
 
 @contextmanager
@@ -154,7 +144,7 @@ def _open_database(storage: str, heartbeat: int, arguments: dict[str, Any]) -> R
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return _Database(
+                return Database(
                     storage,
                     engine_kwargs=dict(arguments),
                     heartbeat_interval=heartbeat,
@@ -163,7 +153,7 @@ def _open_database(storage: str, heartbeat: int, arguments: dict[str, Any]) -> R
                 )
         except (IntegrityError, ProgrammingError, OperationalError) as error:
             # Two processes that make the tables at once; the other has them ready in a moment.
-            if attempt == 4 or ("already exists" not in str(error) and "duplicate key" not in str(error)):
+            if attempt == 4 or not (isinstance(error, IntegrityError) or "already exists" in str(error)):
                 raise
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError
@@ -240,8 +230,9 @@ def fail_lost(study: optuna.Study) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
-    if isinstance(study._storage, RDBStorage):
-        return
+    backend = getattr(study._storage, "_backend", study._storage)
+    if isinstance(backend, RDBStorage) and backend.engine.dialect.name != "sqlite":
+        return  # containers of one machine may go by one name, and see no processes of each other
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, pid = str(trial.user_attrs.get(WORKER, "")).rpartition(" ")
         if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
