@@ -118,7 +118,8 @@ def _solve(
     computing = np.zeros(split.time_s.shape)
     for index, (found, (_, kept)) in enumerate(zip(times, pairs, strict=True)):
         at = kept[split.way[:, index]]
-        computing = np.maximum(computing, split.passes[:, index] * found.compute_s.ravel()[at])
+        local = split.passes[:, index] * found.compute_s.ravel()[at] + found.update_s.ravel()[at]
+        computing = np.maximum(computing, local)
     expected = np.array([
         expected_step_s(model, groups, float(step), float(busy), int(batch))
         for step, busy, batch in zip(split.time_s, computing, split.global_batch, strict=True)

@@ -119,21 +119,22 @@ def _plan(model: FleetModel, groups: Sequence[Group], target: Target, step: Pipe
     if target.global_batch is not None or target.phases == 1:
         counts = np.array([step.micro_batches])
     steps_s = at_counts(step, counts)
-    busiest = float(step.busy_s.max()) / step.micro_batches
-    expected = np.array([
-        expected_step_s(model, groups, float(each), busiest * int(count), int(count) * step.micro_batch)
-        for each, count in zip(steps_s, counts, strict=True)
-    ])  # fmt: skip
+    exposed = max(float(step.ends_s - step.update_s.max()), 0.0)
+    expected = np.array(
+        [
+            expected_step_s(model, groups, float(each), float(each) - exposed, int(count) * step.micro_batch)
+            for each, count in zip(steps_s, counts, strict=True)
+        ]
+    )
     schedule = best_schedule(target.job, counts * step.micro_batch, expected, target.phases, target.growth)
     phases = []
     for phase, steps in zip(schedule.phases, phase_steps(schedule, counts * step.micro_batch), strict=True):
         count, step_s = int(counts[phase.batch]), float(steps_s[phase.batch])
         shares = tuple(_share(model, step, stage, count, step_s) for stage in range(len(step.places)))
-        exposed = float(step.ends_s - step.update_s.max())
         phases.append(
             PhasePlan(
                 count * step.micro_batch, steps, phase.start, phase.end, step_s, float(expected[phase.batch]),
-                max(exposed, 0.0), shares,
+                exposed, shares,
             )
         )  # fmt: skip
     time_s, cost, energy = totals(model, groups, phases)

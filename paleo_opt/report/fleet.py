@@ -209,7 +209,7 @@ def _shares(plan: FleetPlan, room: int) -> list[str]:
         Column("layers", right=False, shrinks_to=18, middle=True),
         Column("samples"),
         Column("share", keep=3),
-        Column("micro-batch"),
+        Column("micro-batch", keep=1 if staged else 0),
         Column("passes"),
         Column("computes", keep=2),
         Column("idle"),
