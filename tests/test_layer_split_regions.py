@@ -95,9 +95,7 @@ def test_parts_make_up_the_layer(network: object) -> None:
             part = share_of(layer, (height, width, outputs, inputs))
             assert part.weights * outputs * inputs >= layer.weights
             assert part.output_size * height * width * outputs >= layer.output_size
-            if layer.weights and all(
-                size % 4 == 0 for size in (*layer.output_shape, layer.input_shapes[0][-1])
-            ):
+            if layer.weights and all(size % 4 == 0 for size in (*layer.output_shape, layer.input_shapes[0][-1])):
                 assert part.weights * outputs * inputs == layer.weights
                 assert part.forward_flops * prod(degrees[1:3]) * outputs * inputs == layer.forward_flops
 

@@ -27,7 +27,7 @@ from paleo_opt.search.series_parallel import Optimum, PairwiseCosts
 #: Relative difference below which two times are the same.
 SAME = 1e-9
 #: Cutting planes of a branch at most, and the least relative gain of its bound that is worth another.
-_MOST_PLANES, _GAIN = 40, 1e-6
+_MOST_PLANES, _GAIN = 40, 1e-10
 #: Memory may be worth so many times the fastest step for each time it is full.
 _DEAREST = 1e3
 #: Graphs are solved until their pairs and triples of splits number so many: a second or two.
@@ -155,8 +155,7 @@ class Branches:
                 spread = (high - low) / scale
                 if spread > 0.0 and (best is None or spread > best[0]):
                     best = (spread, index, values, (low + high) / 2.0)
-        if best is None:
-            best = self._by_workspace(branch)
+        best = best or self._by_workspace(branch) or self._one_apart(branch)
         if best is None:
             return []
         _, index, values, middle = best
@@ -173,6 +172,14 @@ class Branches:
             below = values[left & (values < values[chosen[index]])]
             if below.size:
                 return 1.0, index, values, float(below.max() + values[chosen[index]]) / 2.0
+        return None
+
+    def _one_apart(self, branch: _Branch) -> tuple[float, int, Floats, float] | None:
+        """Where rounding alone is left: the split of one layer, and all others of it."""
+        chosen = branch.support[0]
+        for index, node in enumerate(self.step.costs.nodes):
+            if branch.masks.get(index, np.ones(node.sync.size, dtype=bool)).sum() > 1:
+                return 1.0, index, (np.arange(node.sync.size) == chosen[index]).astype(float), 0.5
         return None
 
 
@@ -211,7 +218,10 @@ def _highest(sums: Floats, over: Floats, room: float) -> tuple[Floats, float, fl
     total = np.concatenate([np.ones(functions), [0.0, 0.0]])[None]
     limits = [(0.0, 1.0)] * functions + [(0.0, _DEAREST), (None, None)]
     goal = np.concatenate([np.zeros(functions + 1), [-1.0]])
-    found = linprog(goal, A_ub=rows, b_ub=np.zeros(count), A_eq=total, b_eq=[1.0], bounds=limits, method="highs")
+    found = linprog(
+        goal, A_ub=rows, b_ub=np.zeros(count), A_eq=total, b_eq=[1.0], bounds=limits, method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )  # fmt: skip
     weights = np.clip(found.x[:functions], 0.0, None)
     active = [bool(value < -1e-9) for value in found.ineqlin.marginals]
     return weights / weights.sum(), float(found.x[functions]) * scale / room, float(found.x[-1]) * scale, active
