@@ -1,4 +1,4 @@
-"""Real runs until one is within 2% of the best: `paleo-opt tune` beside Optuna's TPE and GP-free baselines.
+"""Real runs until one is within 2% of the best: `paleo-opt tune` beside Optuna alone (TPE, GP, random points).
 
     python benchmarks/tuning.py record numpy --out grids     # runs every point, several times: minutes
     python benchmarks/tuning.py replay grids/numpy.json      # many seeds on what was recorded: a minute
@@ -161,6 +161,7 @@ def runs_needed(points: Points, times: list[list[float]], good: set[int], seed: 
         "tune": lambda: GuidedSampler(problem, guided, seed),
         "guided without the estimator": lambda: GuidedSampler(problem, guided, seed),
         "TPE": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+        "GP": lambda: optuna.samplers.GPSampler(seed=seed),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
     }
     sampler = samplers[kind]()
@@ -198,7 +199,7 @@ def replay(path: Path, seeds: int) -> None:
     best = int(medians.argmin())
     print(f"  best {points.point(best)}; estimate / measured: {np.exp(np.log(ratio).mean()):.2f} on average, "
           f"× or ÷ {math.exp(np.log(ratio).std()):.2f}")  # fmt: skip
-    for kind in ("tune", "guided without the estimator", "TPE", "random"):
+    for kind in ("tune", "guided without the estimator", "TPE", "GP", "random"):
         needed = [runs_needed(points, times, good, seed, kind) for seed in range(seeds)]
         quarters = np.percentile(needed, [10, 50, 90])
         spread = f"10%: {quarters[0]:.0f}, 90%: {quarters[2]:.0f}, mean {np.mean(needed):.1f}"

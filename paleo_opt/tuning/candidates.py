@@ -20,7 +20,16 @@ from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.search.layouts import make_layouts
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.split_rows import grouped_rows
-from paleo_opt.tuning.choices import NO_LIMIT, STRATEGY_FIELDS, Named, batches_of, check_named, gpus_of, narrowed
+from paleo_opt.tuning.choices import (
+    NO_LIMIT,
+    STRATEGY_FIELDS,
+    Named,
+    batches_of,
+    check_named,
+    gpus_of,
+    narrowed,
+    why_none,
+)
 
 MOST_CANDIDATES = 200_000
 
@@ -93,7 +102,7 @@ def make_candidates(
     sets = [found for found in (_chosen(part, named.choices) for part in sets) if found.gpus.size]
     total = sum(part.gpus.size for part in sets)
     if not total:
-        raise InfeasibleError("no strategy has the fields given; loosen one of them, or the values of --choice")
+        raise InfeasibleError(why_none(space, table, counts, named))
     if total > MOST_CANDIDATES:
         raise SpecError(f"{total:,} strategies; expected at most {MOST_CANDIDATES:,}: fix a field, or give --choice")
     return _estimated(table, sets, named, options)

@@ -206,3 +206,20 @@ def _global_batches(named: Named, most: int | None) -> Integers:
     if most is None:
         raise SpecError("--command: {global_batch} is open and the network has no job; give --choice global_batch=…")
     return np.unique(most >> np.arange(_HALVINGS + 1))
+
+
+def why_none(space: SearchSpace, table: CostTable, gpus: Integers, named: Named) -> str:
+    """Why no strategy is left, in a sentence, with what would leave one."""
+    if not gpus.size:
+        return "no number of GPUs is left; expected more --gpus, or other values of --choice gpus"
+    data, job, batch = int(gpus.min()), table.network.job, named.given("global_batch")
+    if table.network.transformer is None and batches_of(space, named, gpus, table)[0].size == 0:
+        micro = min(_integers(named, "micro_batch", space.micro_batch[:1]))
+        if batch is not None:
+            unit = data * (micro if named.given("micro_batch") or "micro_batch" in named.choices else 1)
+            near = " and ".join(f"{size:,}" for size in (batch // unit * unit, -(-batch // unit) * unit) if size)
+            return f"no micro-batch makes a global batch of {batch:,} on {data:,} GPUs; the nearest possible: {near}"
+        if job is not None and data * micro > job.max_global_batch:
+            largest = f"{job.max_global_batch:,}, the job's largest global batch"
+            return f"{data:,} GPUs × {micro:,} samples are above {largest}; --max-batch for another"
+    return "no strategy has all that is given; loosen a field, or the values of --choice"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paleo_opt.errors import InfeasibleError, SpecError
+from paleo_opt.quantities import format_memory
 from paleo_opt.tuning.command import CommandTemplate
 from paleo_opt.tuning.found import Trial, Tuning, told_trials
 from paleo_opt.tuning.guide import Guide
@@ -187,11 +188,16 @@ def _give_up(told: Sequence[Trial], unusable: str) -> None:
 
 def _nothing_ran(found: Tuning) -> str:
     """Why nothing can be recommended."""
-    if not found.trials:
-        return (
-            f"no run: {found.ended}"
-            if found.vetoed_at_first < len(found.points.candidates)
-            else (f"none of {len(found.points.candidates):,} strategies fits the device's memory as estimated")
-        )
-    last = found.trials[-1]
-    return f"none of {len(found.trials)} runs went through; the last: {last.reason}"
+    candidates = found.points.candidates
+    if found.trials:
+        return f"none of {len(found.trials)} runs went through; the last: {found.trials[-1].reason}"
+    if found.vetoed_at_first < len(candidates):
+        return f"no run: {found.ended}"
+    excess = candidates.memory_bytes / candidates.capacity
+    nearest = int(excess.argmin())
+    needed, capacity = float(candidates.memory_bytes[nearest]), float(candidates.capacity[nearest])
+    return (
+        f"none of {len(candidates):,} strategies is thought to fit: the nearest needs {format_memory(needed)} of "
+        f"{format_memory(capacity)} a device as estimated; let the command name more ({{sharding}}, {{recompute}}, "
+        "{tensor}…), or fix them by their options"
+    )
