@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from paleo_opt.estimator.splits import Split
     from paleo_opt.estimator.strategy import Strategies, Strategy
     from paleo_opt.estimator.tornado import Tornado, sensitivity
+    from paleo_opt.fleet.fleet_search import FleetAnswer
+    from paleo_opt.fleet.recommend_fleet import recommend_fleet
     from paleo_opt.hardware.cluster import Cluster
     from paleo_opt.hardware.device import Device
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
@@ -51,6 +53,7 @@ _MODULES = {
     "CostTable": "estimator.cost_table",
     "Device": "hardware.device",
     "Estimates": "estimator.estimate",
+    "FleetAnswer": "fleet.fleet_search",
     "InfeasibleError": "errors",
     "LayerSplits": "layer_splits.split_layers",
     "Network": "network.graph",
@@ -80,6 +83,7 @@ _MODULES = {
     "pareto": "search.tradeoff",
     "plan": "planning.plan",
     "recommend": "search.recommend",
+    "recommend_fleet": "fleet.recommend_fleet",
     "scaling": "estimator.scaling",
     "search_splits": "search.layer_split_study",
     "sensitivity": "estimator.tornado",
@@ -95,6 +99,7 @@ __all__ = [
     "CostTable",
     "Device",
     "Estimates",
+    "FleetAnswer",
     "InfeasibleError",
     "LayerSplits",
     "Network",
@@ -124,6 +129,7 @@ __all__ = [
     "pareto",
     "plan",
     "recommend",
+    "recommend_fleet",
     "scaling",
     "search_splits",
     "sensitivity",

@@ -18,6 +18,7 @@ COMMANDS = (
     "recommend",
     "pareto",
     "estimate",
+    "fleet",
     "split",
     "scaling",
     "sensitivity",

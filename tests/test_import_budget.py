@@ -47,6 +47,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli",
         "paleo_opt.cli.calibrate",
         "paleo_opt.cli.estimate",
+        "paleo_opt.cli.fleet",
         "paleo_opt.cli.import_network",
         "paleo_opt.cli.list",
         "paleo_opt.cli.main",
