@@ -244,3 +244,22 @@ class TestMemory:
     def test_what_the_parameters_alone_exceed_never_fits(self) -> None:
         fits = memory_belief([], np.array([90e9, 10e9]), np.array([1.0, 1.0]), np.full(2, 80e9)).fits
         assert fits[0] == 0.0
+
+
+class TestManyPoints:
+    def test_the_best_as_estimated_and_what_is_beside_the_best_run_are_considered(self) -> None:
+        many = points(
+            *(f"{name}={','.join(map(str, range(1, 30)))}" for name in ("a", "b", "c")),
+            names="micro_batch", global_batch=512,
+        )  # fmt: skip
+        assert len(many) > 100_000
+        first = Guide(many, ()).propose()
+        assert first is not None
+        assert first.expected_step_time_s == many.candidates.step_time_s.min()
+        guide = Guide(many, ran(many, [first.point]))
+        considered = guide.considered(guide.beside_best())
+        assert considered.size < 40_000
+        beside = many.point(first.point) | {"b": 17}
+        assert many.find(beside) in considered
+        proposal = guide.propose()
+        assert proposal is not None and proposal.point != first.point

@@ -22,7 +22,7 @@ from paleo_opt.tuning.memory_belief import (
     ruled_out,
 )  # fmt: skip
 from paleo_opt.tuning.points import Points
-from paleo_opt.tuning.response import Response, expected_improvement, fit_response, similarities
+from paleo_opt.tuning.response import AT_ONCE, Response, expected_improvement, fit_response, similarities
 from paleo_opt.tuning.runs import DONE, OUT_OF_MEMORY
 
 #: Of more points than this a random part is considered at a time, with what lies beside the best.
@@ -160,6 +160,13 @@ class Guide:
             others = self.points.levels(np.array([run.point for run in runs], dtype=np.int64))
             return similarities(axes, some, others, _FAILURE_LENGTH)
 
+        def total(runs: Sequence[Observation], weights: Floats) -> Floats:
+            parts = [
+                (like(runs, levels[at : at + AT_ONCE]) * weights[:, None, :]).sum(axis=2)
+                for at in range(0, levels.shape[0], AT_ONCE)
+            ]
+            return np.concatenate(parts, axis=1)
+
         own = self.points.levels(np.array([run.point for run in failed]))
         blame = np.array([[not axis.modelled or run.status != OUT_OF_MEMORY for run in failed] for axis in axes])
         blame = blame.astype(np.float64)
@@ -167,8 +174,8 @@ class Guide:
         for _ in range(_BLAMES):
             doubt = 1.0 - (1.0 + ran) / (1.0 + ran + (among * blame[:, None, :]).sum(axis=2))
             blame *= doubt / np.maximum(doubt.max(axis=0), 1e-12)
-        against = (like(failed, levels) * blame[:, None, :]).sum(axis=2)
-        good = 1.0 + like(self.measured, levels).sum(axis=2)
+        against = total(failed, blame)
+        good = 1.0 + total(self.measured, np.ones((len(axes), len(self.measured))))
         found: Floats = (good / (good + against)).min(axis=0) ** 2
         return found
 
@@ -185,17 +192,22 @@ class Guide:
         return np.unique(np.concatenate([with_knobs.ravel(), some * size + self.points.start, anything, also]))
 
     def beside_best(self, count: int = 5) -> Integers:
-        """The best runs' strategies with all that differs from them in one variable. Shape (points,)."""
+        """All that differs from the best runs in at most one variable. Shape (points,)."""
         size, order = self.points.combinations, sorted(self.measured, key=self._objective)[:count]
         found = [np.zeros(0, dtype=np.int64)]
-        strategies = np.arange(len(self.points.candidates))
+        if not order:
+            return found[0]
+        every = self.points.levels(np.arange(len(self.points.candidates)) * size)
+        fields = [index for index, axis in enumerate(self.points.axes) if axis.modelled]
         for run in order:
-            found.append(strategies * size + run.point % size)
-            base, step = run.point - run.point % size, size
+            own = self.points.levels(np.array([run.point]))
+            near = np.flatnonzero((every[:, fields] != own[:, fields]).sum(axis=1) <= 1)
+            found.append(near * size + run.point % size)
+            step = size
             for knob in self.points.knobs:
                 step //= len(knob.levels)
-                own = run.point % size // step % len(knob.levels)
-                found.append(base + run.point % size + (np.arange(len(knob.levels)) - own) * step)
+                level = run.point % size // step % len(knob.levels)
+                found.append(run.point + (np.arange(len(knob.levels)) - level) * step)
         return np.concatenate(found)
 
     def _objective(self, run: Observation) -> float:

@@ -31,6 +31,8 @@ from paleo_opt.tuning.points import Axis
 _KNOWN, _UNKNOWN, _TOGETHER, _LENGTH, _NOISE = (0.15, 0.7), (0.3, 1.0), (0.1, 0.7), (0.7, 0.5), (0.02, 1.0)
 _LEAST_NOISE = 0.002
 _SWEEPS = 12
+#: Points whose likeness to all runs is held at once.
+AT_ONCE = 2048
 
 
 def similarities(axes: Sequence[Axis], some: Integers, others: Integers, length: float) -> Floats:
@@ -72,6 +74,11 @@ class Response:
 
     def predict(self, levels: Integers) -> tuple[Floats, Floats]:
         """Mean and deviation of ln(measured / estimated) at points given by their levels. Shapes (points,)."""
+        parts = [self._predict(levels[at : at + AT_ONCE]) for at in range(0, levels.shape[0], AT_ONCE)]
+        mean, deviation = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return mean, deviation
+
+    def _predict(self, levels: Integers) -> tuple[Floats, Floats]:
         cross = _kernel(similarities(self.axes, levels, self.levels, self.length), self.deviations)
         mean: Floats = self.offset + cross @ self._weights
         half = np.linalg.solve(self._factor, cross.T)
@@ -106,7 +113,10 @@ def fit_response(axes: Sequence[Axis], levels: Integers, logs: Floats) -> Respon
         if length not in kept:
             kept[length] = similarities(axes, levels, levels, length)
         covariance = _kernel(kept[length], parameters[:-2]) + np.eye(logs.size) * (parameters[-1] + _LEAST_NOISE) ** 2
-        factor = np.linalg.cholesky(covariance)
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:  # deviations beyond all bounds
+            return -np.inf
         both = np.linalg.solve(factor, np.stack([logs, np.ones_like(logs)], axis=1))
         residual, ones = both[:, 0], both[:, 1]
         information = float(ones @ ones)
