@@ -37,7 +37,7 @@ def test_text(run: Runner, monkeypatch: pytest.MonkeyPatch, columns: str) -> Non
     assert lines[0].startswith("alexnet · each layer split in its own way over 16 GPUs")
     assert lines[1].startswith("→ p3.16xlarge · 16 GPUs = 2 nodes × 8")
     assert any("× data parallel (" in line and "× one weird trick (" in line for line in lines)
-    assert any(", proved: " in line for line in lines)
+    assert any(", proved by " in line for line in lines)
     table = [line.split() for line in lines if line.startswith("  all ") or " samples 16 " in line]
     # Neighbours with the same split are one line, with how many they are.
     assert any("(10)" in row for row in table) and table[-1][:2] == ["all", "16"]

@@ -255,6 +255,7 @@ KEYED_BY_NAME = {
     "collectives",
     "errors",
     "platforms",
+    "patterns",
     *("best.knobs", "next.values", "runs[].knobs"),
     *(f"by.{name}" for name in GROUPINGS),
 }
@@ -291,6 +292,7 @@ JSON = {
         "examples/calibration/hardware/devices/amd-epyc-1-core.yaml",
     ),
     "JSON of validate": ("validate", "examples/measurements.csv"),
+    "JSON of split": ("split", "alexnet", "--on", "p3.16xlarge", "--gpus", "8", "--global-batch", "512"),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
     "JSON of import": ("import", "examples/config.json"),
     "JSON of sensitivity": ("sensitivity", "vgg16", "--on", "p4d.24xlarge"),

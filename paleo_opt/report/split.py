@@ -179,14 +179,14 @@ def _against(found: LayerSplits) -> str:
 def _proof(found: LayerSplits) -> str:
     """What is known of the answer, and among how many assignments."""
     solution, count = found.solution, count_text(found.costs.assignments)
-    solved = f"{plural(solution.solved, 'graph')} solved exactly"
     if solution.exact:
-        return f"the fastest of {count} assignments, proved: {solved}"
+        how = "by elimination" if found.objective == "sequence" else "by elimination, bounds and branching"
+        return f"the fastest of {count} assignments, proved {how}"
     if math.isfinite(solution.gap):
         bound = format_time(solution.bound)
         return (
             f"not proved: at most {percent(solution.gap)} above the fastest of {count} assignments, none of which "
-            f"takes less than {bound}; {solved}"
+            f"takes less than {bound}"
         )
     cut = ", ".join(found.costs.layers[index].name for index in solution.cut[:3])
     return (
