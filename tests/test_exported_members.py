@@ -12,11 +12,12 @@ import paleo_opt
 
 PUBLIC = {
     "Calibration", "calibrate",
-    "Cluster", "CostTable", "Device", "Estimates", "FleetAnswer", "recommend_fleet", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
+    "Cluster", "CostTable", "Device", "Estimates", "InfeasibleError", "Network", "Options", "PaleoOptError", "Problem",
     "Scaling", "SearchSpace", "SpecError", "Split", "Strategies", "Strategy", "compile_network", "configure",
     "estimate", "layer_breakdown", "load_cluster", "load_device", "load_link", "load_network", "load_platform",
     "load_space", "pareto", "plan", "recommend", "scaling", "sensitivity", "sweep", "tune",
     "Tornado", "Validation", "validate",
+    "FleetAnswer", "recommend_fleet",
     "LayerSplits", "SplitSearch", "search_splits", "split_layers",
 }  # fmt: skip
 

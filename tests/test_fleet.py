@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import Runner, check_form
 
+from paleo_opt.cli.main import build_parser
 from paleo_opt.errors import InfeasibleError, SpecError
 from paleo_opt.estimator.cost_table import compile_network
 from paleo_opt.estimator.estimate import estimate
@@ -370,6 +371,16 @@ class TestRefusals:
         assert result.code == 1 and "leaves devices of a whole node (8) without a sample" in result.out
         result = run("fleet", "gpt3_175b", "--on", "p3.16xlarge:1", "--json")
         assert result.code == 1 and result.json["recommended"] is None
+
+    def test_the_names_for_help_are_the_same(self) -> None:
+        from paleo_opt.cli import fleet as command
+        from paleo_opt.fleet import fleet_question, fleet_search
+
+        for name in ("GOALS", "KNOBS", "MOST_PHASES"):
+            assert getattr(command, name) == getattr(fleet_question, name)
+        assert command.WAYS == fleet_question.WAYS_ASKED
+        _, commands = build_parser()
+        assert commands["fleet"].get_default("trials") == fleet_search.TRIALS
 
     def test_texts_of_kinds(self) -> None:
         assert [(kind.cluster.name, kind.most) for kind in load_kinds(["p4d.24xlarge:1,00", "p3.16xlarge"])] == [

@@ -23,7 +23,7 @@ _EXAMPLES = """\
   paleo-opt fleet resnet50 --on p4d.24xlarge:2 --on p3.16xlarge:4
   paleo-opt fleet gpt3_13b --on p4d.24xlarge:2 --on p3dn.24xlarge:2
   paleo-opt fleet bert_large --on g5.12xlarge --on g4dn.12xlarge --budget 32gpus --budget '$50'
-  paleo-opt fleet resnet50 --on p4d.24xlarge:1 --on p3.16xlarge:2 --phases 2 --critical-batch-growth 8
+  paleo-opt fleet resnet50 --on p4d.24xlarge:2 --phases 2 --critical-batch-growth 8
   paleo-opt fleet vgg16 --on p4d.24xlarge:1 --on p3dn.24xlarge:1 --knobs bucket,overlap
 """
 
