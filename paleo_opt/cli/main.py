@@ -101,7 +101,7 @@ def _refuse_unknown(parser: Parser, commands: dict[str, Parser], words: Sequence
     known: Parser = parser
     for word in words:
         if word == "--":
-            return
+            break
         is_option = word.startswith("-") and word != "-" and " " not in word and not _NEGATIVE_NUMBER.match(word)
         if is_option:
             name = word.partition("=")[0]
