@@ -33,12 +33,13 @@ from paleo_opt.cli import (
     studies,
     tune,
     validate,
+    worker,
 )
 
 PROGRAM = "paleo-opt"
 COMMANDS = (
     recommend, pareto, estimate, split, fleet, scaling, sensitivity, plan, tune, validate, calibrate, measure,
-    import_network, rerun, studies, list, show,
+    import_network, rerun, studies, worker, list, show,
 )  # fmt: skip
 INFEASIBLE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 

@@ -10,6 +10,7 @@ from paleo_opt.cli import operations, options, splitting, studying, values
 
 if TYPE_CHECKING:
     from paleo_opt.network.graph import Network
+    from paleo_opt.search.study_problem import StudyProblem
 
 MOST_TRIALS = 1_000_000
 MOST_ALTERNATIVES = 1_000
@@ -51,6 +52,7 @@ def add_search(parser: argparse.ArgumentParser, trials: str) -> None:
         "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
     )
     studying.add_study(parser)
+    parser.set_defaults(study_problem=study_problem)
     options.add_strategy(parser)
     options.add_target(parser)
     options.add_model(parser, inference=False)
@@ -101,3 +103,12 @@ def question_of(args: argparse.Namespace, network: Network) -> dict[str, Any]:
         **({"fixed": splits} if splits else {}),
         **{name: getattr(args, name) for name in names},
     }
+
+
+def study_problem(args: argparse.Namespace, trials: int) -> StudyProblem:
+    """What the study of this command line searches, in so many trials, for `worker`. Raises `SpecError`."""
+    from paleo_opt.search.worker import search_problem
+
+    network = options.network_of(args)
+    asked = question_of(args, network)
+    return search_problem(network, asked, trials, exhaustive=getattr(args, "sweep", False))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import numpy as np
 import optuna
 
 from paleo_opt.errors import SpecError
-from paleo_opt.search.studies import Kept, fail_lost, is_storage_error, join, reason, shown
+from paleo_opt.search.studies import Kept, fail_lost, hand_back, is_storage_error, join, reason, shown
 from paleo_opt.search.study import ENDED, OPTIMUM, PLANNED, SEED, Progress, StudyRun, run_study
-from paleo_opt.search.study_problem import StudyProblem
+from paleo_opt.search.study_problem import Outcome, Point, StudyProblem
 
 #: Seconds without a database after which a process gives up.
 PATIENCE = 600.0
@@ -47,6 +48,7 @@ def run_kept(
     Raises:
         SpecError: the study cannot be kept there, is of something else, or its database stays away.
     """
+    problem = replace(problem, solve=_remembering(problem))
     attributes = {PLANNED: trials, SEED: seed, OPTIMUM: stop_at if np.isfinite(stop_at) else None}
     study = join(kept, problem.identity, attributes)
     lost_at: float | None = None
@@ -56,6 +58,7 @@ def run_kept(
         try:
             if lost_at is not None:
                 study = join(kept, problem.identity, attributes)
+                hand_back(study)
                 if say is not None:
                     say(f"{shown(kept.storage)} is back after {time.monotonic() - lost_at:.0f} s")
                 lost_at, wait = None, _IDLE
@@ -91,3 +94,16 @@ def run_kept(
                 raise SpecError(f"--storage {shown(kept.storage)}: {reason(error)}, for {patience:.0f} s") from None
             time.sleep(wait)
             wait = min(2.0 * wait, _LONGEST_WAIT)
+
+
+def _remembering(problem: StudyProblem) -> Callable[[Point], Outcome]:
+    """``solve`` that need not solve again what it solved last, when that could not be kept."""
+    last: list[tuple[Hashable, Outcome]] = []
+
+    def solve(point: Point) -> Outcome:
+        key = problem.key(point)
+        if not last or last[0][0] != key:
+            last[:] = [(key, problem.solve(point))]
+        return last[0][1]
+
+    return solve

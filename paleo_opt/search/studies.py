@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.search.heartbeats import Database
 from paleo_opt.search.point_sampler import MOST_RETRIES, RETRIES, is_feasible
-from paleo_opt.search.study import ENDED, WORKER, quiet
+from paleo_opt.search.study import ENDED, WORKER, quiet, this_process
 
 #: Of a study's attributes: what two processes must have in common, the question's files, and who asked.
 IDENTITY, QUESTION, COMMAND = "identity", "question", "command"
@@ -243,6 +243,19 @@ def fail(study: optuna.Study, trial: FrozenTrial) -> None:
     """Fail a trial that nobody runs any more, and have its point tried again."""
     with suppress(optuna.exceptions.UpdateFinishedTrialError):
         if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL):
+            retry(study, trial)
+
+
+def hand_back(study: optuna.Study) -> None:
+    """Have tried again, at once, what this process was running."""
+    trials = study.get_trials(deepcopy=False)
+    again = {number for trial in trials for number in trial.system_attrs.get(RETRIES, ())}
+    for trial in trials:
+        if trial.user_attrs.get(WORKER) != this_process():
+            continue
+        if trial.state == TrialState.RUNNING:
+            fail(study, trial)
+        elif trial.state == TrialState.FAIL and trial.number not in again:
             retry(study, trial)
 
 
