@@ -25,11 +25,11 @@ and the like in the command are searched; the rest is fixed by options. The
 command reports by printing, last, a line such as step_time_s=0.123.
 """
 _EXAMPLES = """\
-  paleo-opt tune resnet50 --on p4d.24xlarge --global-batch 2048 \\
-    --command 'torchrun --nproc-per-node 8 train.py --micro-batch {micro_batch} --passes {accumulation}'
-  paleo-opt tune examples/small_cnn.yaml --device examples/calibration/hardware/devices/amd-epyc-1-core.yaml \\
-    --global-batch 128 --choice layout=contiguous,channels_last --trials 12 --trial-time 2min --command \\
-    'python examples/tune/train_torch.py --micro-batch {micro_batch} --accumulation {accumulation} --layout {layout}'
+  paleo-opt tune resnet50 --on p4d.24xlarge --global-batch 2048 --trial-time 5min \\
+    --command 'torchrun --nproc-per-node 8 train.py {micro_batch} {accumulation}'
+  paleo-opt tune llama3_8b --on p5.48xlarge --gpus 64 --global-batch 512 \\
+    --choice compile=on,off --storage runs.journal --logs logs \\
+    --command 'sbatch --wait run.sh {tensor} {micro_batch} {recompute} {compile} {report}'
 """
 
 
