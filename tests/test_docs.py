@@ -257,6 +257,7 @@ KEYED_BY_NAME = {
     "platforms",
     "patterns",
     *("best.knobs", "next.values", "runs[].knobs"),
+    *("fleet.nodes", "one_kind.nodes", "inputs.most_nodes"),
     *(f"by.{name}" for name in GROUPINGS),
 }
 
@@ -293,6 +294,10 @@ JSON = {
     ),
     "JSON of validate": ("validate", "examples/measurements.csv"),
     "JSON of split": ("split", "alexnet", "--on", "p3.16xlarge", "--gpus", "8", "--global-batch", "512"),
+    "JSON of fleet": (
+        *("fleet", "bert_large", "--on", "p4d.24xlarge:1", "--on", "p3dn.24xlarge:1"),
+        *("--way", "data", "--knobs", "overlap"),
+    ),
     "JSON of scaling": ("scaling", "vgg16", "--on", "p4d.24xlarge", "--workers", "1,2"),
     "JSON of import": ("import", "examples/config.json"),
     "JSON of sensitivity": ("sensitivity", "vgg16", "--on", "p4d.24xlarge"),

@@ -25,7 +25,7 @@ def fleet_json(answer: FleetAnswer) -> dict[str, Any]:
         "network": problem.network.name,
         "minimize": problem.goal,
         "fleet": answer.plan.to_json(),
-        "one_kind": None if answer.alone is None else answer.alone.to_json(),
+        "one_kind": None if answer.alone is None else _brief_json(answer.alone),
         "gain_over_one_kind": answer.gain,
         "knobs": [
             {
@@ -60,6 +60,13 @@ def fleet_json(answer: FleetAnswer) -> dict[str, Any]:
             "remarks": list(answer.remarks),
         },
     }
+
+
+def _brief_json(plan: FleetPlan) -> dict[str, Any]:
+    """Of a fleet that is only compared with."""
+    names = ("way", "gpus", "nodes", "precision", "time_to_target_s", "cost_usd")
+    found = plan.to_json()
+    return {name: found[name] for name in names}
 
 
 def nodes_text(plan: FleetPlan) -> str:
