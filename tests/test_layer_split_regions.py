@@ -7,10 +7,13 @@ from math import prod
 import numpy as np
 import pytest
 
-from paleo_opt import load_network
-from paleo_opt.layer_splits.degrees import AXES, all_degrees, choices, positions
+from paleo_opt import Options, load_cluster, load_network
+from paleo_opt.estimator.communication import communication_time
+from paleo_opt.estimator.places import make_places
+from paleo_opt.layer_splits.degrees import AXES, INPUTS, OUTPUTS, SAMPLE, all_degrees, choices, positions
 from paleo_opt.layer_splits.regions import Reading, moves, reading
 from paleo_opt.layer_splits.shares import halo, share_of
+from paleo_opt.layer_splits.times import make_fabric
 
 ALL = tuple(range(len(AXES)))
 ALEXNET, VGG16, INCEPTION = (load_network(name) for name in ("alexnet", "vgg16", "inception_v3"))
@@ -124,3 +127,48 @@ def test_no_more_parts_than_there_are() -> None:
     assert degrees["norm1"][:, [4, 5]].max() == 1
     assert degrees["conv2"][:, 5].max() == 1
     assert all(of[:, 0].max() == 4 for of in degrees.values())
+
+
+class TestTimes:
+    """Redistributions that are collectives take as long as those, but for their steps of small messages."""
+
+    SIZE = 4e9
+
+    @pytest.mark.parametrize(("cluster", "devices"), [("p3.16xlarge", 8), ("p4d.24xlarge", 8), ("k40-10gbe", 16)])
+    def test_as_the_collective(self, cluster: str, devices: int) -> None:
+        """Between equal links; a ring that crosses from node to node carries more than the other nodes lack."""
+        for source, target, operation, share in (
+            (SAMPLE, OUTPUTS, "all_gather", 1.0),
+            (SAMPLE, INPUTS, "all_to_all", 1 / devices),
+            (INPUTS, SAMPLE, "reduce_scatter", 1.0),
+        ):
+            mine, theirs = self.times(cluster, devices, source, target, operation, share)
+            assert mine == pytest.approx(theirs, rel=0.05), operation
+
+    @pytest.mark.parametrize("cluster", ["p3.16xlarge", "p4d.24xlarge"])
+    def test_each_byte_enters_a_node_once(self, cluster: str) -> None:
+        mine, theirs = self.times(cluster, 16, SAMPLE, INPUTS, "all_to_all", 1 / 16)
+        assert mine == pytest.approx(theirs, rel=0.05)
+        # Of two nodes each lacks half; a ring takes 15/16 through the connection of each.
+        mine, theirs = self.times(cluster, 16, SAMPLE, OUTPUTS, "all_gather", 1.0)
+        assert mine == pytest.approx(theirs * (1 / 2) / (15 / 16), rel=0.05)
+
+    def times(
+        self, cluster: str, devices: int, source: int, target: int, operation: str, share: float
+    ) -> tuple[float, float]:
+        held = load_cluster(cluster)
+        places = make_places([held], [held.device.training_precision], Options())
+        assert places.sending is not None
+        fabric = make_fabric(places.sending, devices)
+        found = moves(devices, fabric.units, ALL, False, ALL, PLAIN)
+        every = all_degrees(devices, ALL)
+        i, j = (int(np.flatnonzero(every[:, axis] == devices)[0]) for axis in (source, target))
+        mine = float(fabric.exchange_time(found.forward[:, i, j] * self.SIZE))
+        routes = fabric.groups(np.array([float(devices)]), np.array([1.0]))
+        return mine, float(communication_time(operation, routes, self.SIZE * share)[0])
+
+    def test_nothing_takes_no_time(self) -> None:
+        held = load_cluster("p3.16xlarge")
+        places = make_places([held], ["fp16"], Options())
+        assert places.sending is not None
+        assert make_fabric(places.sending, 16).exchange_time(np.zeros((2, 3))).tolist() == [0.0] * 3

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paleo_opt.layer_splits.degrees import (
     CHANNELWISE,
@@ -27,6 +28,7 @@ from paleo_opt.layer_splits.degrees import (
 )
 from paleo_opt.network.graph import Layer, Shape
 
+Shares = NDArray[np.float32]
 #: At most so many numbers of an intermediate array.
 _AT_ONCE = 2_000_000
 
@@ -76,9 +78,9 @@ class Boxes:
         partial: Parts that hold addends of the same box, in different units. Shapes (K,), one for each level.
     """
 
-    low: tuple[Floats, ...]
-    high: tuple[Floats, ...]
-    partial: tuple[Floats, ...]
+    low: tuple[Shares, ...]
+    high: tuple[Shares, ...]
+    partial: tuple[Shares, ...]
 
 
 def _boxes(low: Floats, high: Floats, spread: Integers, partial: Integers, units: tuple[int, ...]) -> Boxes:
@@ -86,10 +88,11 @@ def _boxes(low: Floats, high: Floats, spread: Integers, partial: Integers, units
     lows, highs, partials = [], [], []
     for unit in units:
         starts = np.arange(0, low.shape[2], unit)
-        lows.append(np.minimum.reduceat(low, starts, axis=2))
-        highs.append(np.maximum.reduceat(high, starts, axis=2))
+        # Shares of a few decimals, in arrays of millions.
+        lows.append(np.minimum.reduceat(low, starts, axis=2).astype(np.float32))
+        highs.append(np.maximum.reduceat(high, starts, axis=2).astype(np.float32))
         # Those of one unit are added up inside it.
-        partials.append(np.minimum(partial, np.ceil(partial * spread / unit)).astype(float))
+        partials.append(np.minimum(partial, np.ceil(partial * spread / unit)).astype(np.float32))
     return Boxes(tuple(lows), tuple(highs), tuple(partials))
 
 
@@ -183,7 +186,7 @@ def moves(
         for start in range(0, shape[0], rows):
             at = slice(start, start + rows)
             held = (source.high[level][:, at] - source.low[level][:, at]).prod(axis=0)[:, None]
-            both = np.ones((held.shape[0], shape[1], count))
+            both = np.ones((held.shape[0], shape[1], count), dtype=np.float32)
             for axis in range(4):
                 ends = np.minimum(source.high[level][axis, at][:, None], target.high[level][axis][None])
                 ends -= np.maximum(source.low[level][axis, at][:, None], target.low[level][axis][None])
@@ -195,14 +198,14 @@ def moves(
                 kept[at] = (need - both).max(axis=2)
     # Rounding of thirds and the like is no traffic.
     for found in (forward, backward, kept):
-        found[found < 1e-9] = 0.0
+        found[found < 1e-6] = 0.0
     return Moves(forward, backward, kept)
 
 
-def _taken_in(held: Floats, need: Floats, both: Floats, addends: Floats) -> Floats:
+def _taken_in(held: Shares, need: Shares, both: Shares, addends: Shares) -> Shares:
     """Share of a tensor that a unit takes in: to add up its box of what it holds, then what it needs and lacks.
 
     Adding up leaves each of the ``addends`` units one part of the box, the one that it needs most.
     """
-    taken: Floats = held * (addends - 1.0) / addends + np.maximum(need - np.minimum(both, held / addends), 0.0)
+    taken: Shares = held * (addends - 1.0) / addends + np.maximum(need - np.minimum(both, held / addends), 0.0)
     return taken

@@ -107,8 +107,9 @@ def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:
         InfeasibleError: none fits.
     """
     costs = step.costs
-    one = np.full(step.sync.shape[0], 1.0 / step.sync.shape[0])
-    found = solver.minimum(step.mixed(one))
+    # The sum that is the largest of the best assignment so far is likely that of the optimum.
+    start = step.sums(min(solver.first, key=step.total)) if solver.first else np.zeros(step.sync.shape[0])
+    found = solver.minimum(step.mixed(np.arange(start.size) == start.argmax()))
     memory = costs.memory_of(found.chosen)
     if step.sync.shape[0] == 1 and memory <= capacity and found.exact:
         total = step.total(found.chosen)

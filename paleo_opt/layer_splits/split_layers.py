@@ -178,7 +178,7 @@ def split_layers(
     if collective is None:
         own = AUTO if options.model == "paleo" else options.platform_of(cluster.device).collective
         collective = AUTO if own == SERVERS else own
-        if own == SERVERS:
+        if own == SERVERS and gpus > 1:
             remarks.append(f"{own} is the platform's collective; gradients of parts are added up by all-reduce instead")
     elif collective not in (*COLLECTIVES, AUTO):
         raise SpecError(f"collective {collective!r}{nearest(collective, (*COLLECTIVES, AUTO))}")

@@ -21,6 +21,8 @@ _WORDS = {
 }  # fmt: skip
 #: Other clusters and numbers of GPUs that are shown.
 _POINTS = 12
+#: Lines of a block of layers that is looked for in the lines that follow.
+_LONGEST_BLOCK = 8
 
 
 def split_words(split: LayerSplit) -> str:
@@ -179,6 +181,8 @@ def _against(found: LayerSplits) -> str:
 def _proof(found: LayerSplits) -> str:
     """What is known of the answer, and among how many assignments."""
     solution, count = found.solution, count_text(found.costs.assignments)
+    if found.costs.assignments == 1:
+        return "the only assignment"
     if solution.exact:
         how = "by elimination" if found.objective == "sequence" else "by elimination, bounds and branching"
         return f"the fastest of {count} assignments, proved {how}"
@@ -210,6 +214,42 @@ def _grouped(layers: Sequence[LayerSplit]) -> list[list[LayerSplit]]:
     return groups
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Layers with one split that are one line: neighbours, and those of the blocks that repeat them."""
+
+    groups: list[list[LayerSplit]]
+
+    @property
+    def name(self) -> str:
+        first = self.groups[0]
+        name = first[0].layer.name
+        if len(first) > 1:
+            name += f" … {first[-1].layer.name} ({len(first)})"
+        return name if len(self.groups) == 1 else f"{len(self.groups)} times {name}"
+
+
+def _repeated(groups: list[list[LayerSplit]]) -> list[_Row]:
+    """The groups as rows, each block that comes at least three times in a row only once."""
+
+    def likeness(group: list[LayerSplit]) -> tuple[str, int]:
+        return split_words(group[0]), len(group)
+
+    looks = [likeness(group) for group in groups]
+    rows, at = [], 0
+    while at < len(groups):
+        best, times = 1, 1
+        for length in range(1, _LONGEST_BLOCK + 1):
+            count = 1
+            while looks[at : at + length] == looks[at + count * length : at + (count + 1) * length]:
+                count += 1
+            if count >= 3 and count * length > best * times:
+                best, times = length, count
+        rows += [_Row([groups[at + turn * best + place] for turn in range(times)]) for place in range(best)]
+        at += best * times
+    return rows
+
+
 def _table(found: LayerSplits, room: int) -> list[str]:
     columns = [
         Column("layers", right=False, shrinks_to=16, middle=True),
@@ -232,14 +272,12 @@ def _table(found: LayerSplits, room: int) -> list[str]:
             format_memory(sum(one.memory_bytes for one in some)),
         ]
 
-    layers, rows = found.layers(), []
-    for group in _grouped(layers):
-        name = group[0].layer.name
-        if len(group) > 1:
-            name += f" … {group[-1].layer.name} ({len(group)})"
-        rows.append(row(name, split_words(group[0]), group))
-    rows.append(row(f"all {len(layers)}", "", layers))
-    return terminal.table(columns, rows, room, "  ")
+    layers = found.layers()
+    rows = [
+        row(one.name, split_words(one.groups[0][0]), [layer for group in one.groups for layer in group])
+        for one in _repeated(_grouped(layers))
+    ]
+    return terminal.table(columns, [*rows, row(f"all {len(layers)}", "", layers)], room, "  ")
 
 
 def _points(search: SplitSearch, room: int) -> list[str]:
@@ -278,9 +316,9 @@ def _notes(found: LayerSplits) -> list[str]:
     update = sum(one.update_s for one in found.layers()) + costs.fixed
     hidden = best.sequence_time_s - best.hidden_time_s
     notes = [f"and {format_time(update)} of update"]
-    if found.objective == "hidden":
+    if hidden > 0.0 and found.objective == "hidden":
         notes[0] += f"; {format_time(hidden)} of the all-reduces hide behind the backward pass"
-    else:
+    elif hidden > 0.0:
         notes[0] += f", one after another; all-reduces that hide would save {format_time(hidden)}"
     if len({split_words(one) for one in found.layers()}) > 1 and costs.devices > 1:
         notes.append(
