@@ -148,8 +148,9 @@ def least_memory(costs: SplitCosts, solver: Solver) -> Chosen:
 
 def _too_large(costs: SplitCosts, needed: float, capacity: float) -> str:
     name, device = costs.table.network.name, costs.cluster.device.name
+    smaller = "smaller passes (--passes) or more GPUs need less" if costs.samples > 1 else "more GPUs need less"
     return (
         f"no split of {name} over {costs.devices:,} × {device} fits: the one of least memory needs "
-        f"{format_memory(needed)} of {format_memory(capacity)} in passes of {costs.samples:,} samples; smaller passes "
-        "(--passes) or more GPUs need less"
+        f"{format_memory(needed)} of {format_memory(capacity)} in passes of {costs.samples:,} "
+        f"sample{'s'[: costs.samples > 1]}; {smaller}"
     )

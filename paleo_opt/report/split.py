@@ -308,7 +308,11 @@ def _points(search: SplitSearch, room: int) -> list[str]:
         )  # fmt: skip
     lines = terminal.table(columns, rows, room, "  ")
     rest = len(search.points) - len(rows)
-    return [*lines, *([dim(f"  {rest} more: --json")] if rest > 0 else [])]
+    if rest > 0:
+        lines.append(dim(f"  {rest} more: --json"))
+    if not search.every:
+        lines.append(dim(f"  {len(search.points):,} of {search.possible:,} places were tried, as Optuna chose them"))
+    return lines
 
 
 def _notes(found: LayerSplits) -> list[str]:

@@ -88,12 +88,17 @@ class SplitSearch:
     Attributes:
         minimize: ``time`` or ``cost``.
         points: All that were tried, the best first.
-        every: Whether that is every point.
+        possible: How many there are.
     """
 
     minimize: str
     points: tuple[SplitPoint, ...]
-    every: bool
+    possible: int
+
+    @property
+    def every(self) -> bool:
+        """Whether every point was tried."""
+        return len(self.points) == self.possible
 
     @property
     def best(self) -> LayerSplits:
@@ -188,4 +193,4 @@ def search_splits(
     points = sorted(solved.values(), key=value)
     if points[0].answer is None:
         raise InfeasibleError("\n".join(dict.fromkeys(point.reason for point in points)))
-    return SplitSearch(minimize, tuple(points), len(points) == len(possible))
+    return SplitSearch(minimize, tuple(points), len(possible))
