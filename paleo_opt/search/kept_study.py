@@ -50,14 +50,14 @@ def run_kept(
     """
     problem = replace(problem, solve=_remembering(problem))
     attributes = {PLANNED: trials, SEED: seed, OPTIMUM: stop_at if np.isfinite(stop_at) else None}
-    study = join(kept, problem.identity, attributes)
+    study = join(kept, problem.identity, attributes, problem.every or ())
     lost_at: float | None = None
     wait = _IDLE
     done = 0
     while True:
         try:
             if lost_at is not None:
-                study = join(kept, problem.identity, attributes)
+                study = join(kept, problem.identity, attributes, problem.every or ())
                 hand_back(study)
                 if say is not None:
                     say(f"{shown(kept.storage)} is back after {time.monotonic() - lost_at:.0f} s")
@@ -83,6 +83,8 @@ def run_kept(
         except optuna.exceptions.UpdateFinishedTrialError:
             pass  # this process was taken for lost, and the trial given to another
         except Exception as error:
+            if isinstance(error, ValueError) and str(error).startswith("Cannot tell"):
+                continue  # SQLite let another process take the same trial, and that one was first
             if not is_storage_error(error):
                 raise
             now = time.monotonic()

@@ -12,7 +12,7 @@ import re
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,20 +21,22 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.search.heartbeats import Database
+from paleo_opt.search.journal_lock import journal_lock
 from paleo_opt.search.point_sampler import MOST_RETRIES, RETRIES, is_feasible
 from paleo_opt.search.study import ENDED, WORKER, quiet, this_process
+from paleo_opt.search.study_problem import Point
 
 #: Of a study's attributes: what two processes must have in common, the question's files, and who asked.
 IDENTITY, QUESTION, COMMAND = "identity", "question", "command"
 #: Seconds between heartbeats; a trial without one for `GRACE` times as long is taken to be lost.
 HEARTBEAT = 10
 GRACE = 3
-#: Seconds that a process waits for a study to say what it is about, and for a lock whose holder may be dead.
+#: Seconds that a process waits for a study to say what it is about.
 _PATIENCE = 10.0
 _CONNECT_S = 10
 _DATABASES = ("postgresql", "sqlite")
@@ -162,19 +164,21 @@ def _open_database(storage: str, heartbeat: int, arguments: dict[str, Any]) -> R
 def _open_journal(path: Path, must_exist: bool) -> JournalStorage:
     if must_exist and not path.exists():
         raise SpecError(f"--storage {path}: no such file; {_HINT}")
-    lock = JournalFileOpenLock(str(path), grace_period=int(_PATIENCE))
+    lock = journal_lock(str(path))
     try:
         if path.exists():
             _check_journal(path)
-            lock.acquire()
-            try:
-                _cut_torn_line(path)
-            finally:
-                lock.release()
+            if not _ends_whole(path):
+                # Under the lock nobody is writing: what is still half a line stays one.
+                lock.acquire()
+                try:
+                    _cut_torn_line(path)
+                finally:
+                    lock.release()
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except OSError as error:
         raise SpecError(f"--storage {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AssertionError):
         raise SpecError(f"--storage {path}: is damaged; expected a journal of studies") from None
 
 
@@ -191,6 +195,14 @@ def _check_journal(path: Path) -> None:
     raise SpecError(
         f"--storage {path}: line 1 is no entry of a journal of studies; expected such a file, or a new name"
     )
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -235,7 +247,12 @@ def fail_lost(study: optuna.Study) -> None:
         return  # containers of one machine may go by one name, and see no processes of each other
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, pid = str(trial.user_attrs.get(WORKER, "")).rpartition(" ")
-        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+        if not host:
+            # Killed before it could say who runs it, which it does at once.
+            begun = trial.datetime_start
+            if begun is not None and (datetime.now() - begun).total_seconds() > _PATIENCE:
+                fail(study, trial)
+        elif host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
             fail(study, trial)
 
 
@@ -269,13 +286,19 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def join(kept: Kept, identity: Mapping[str, Any], attributes: Mapping[str, Any]) -> optuna.Study:
+def join(
+    kept: Kept, identity: Mapping[str, Any], attributes: Mapping[str, Any], every: Sequence[Point] = ()
+) -> optuna.Study:
     """Make a study, or join the one of that name.
+
+    Whoever makes it enqueues its points where each is to be tried: taking a trial from the queue is the one thing that
+    two processes cannot do at once.
 
     Args:
         kept: Where, and the name.
         identity: What all its processes must have in common (`StudyProblem.identity`).
         attributes: Of a new study, beside the question.
+        every: The points to be tried, where each is.
 
     Raises:
         SpecError: the storage cannot be used, or the study is of something else.
@@ -291,18 +314,24 @@ def join(kept: Kept, identity: Mapping[str, Any], attributes: Mapping[str, Any])
             study = optuna.load_study(storage=opened, study_name=kept.name)
             # Whoever made it may not have said yet what it is about, or was killed before it could.
             since = time.monotonic()
-            while IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False):
-                if time.monotonic() - since > _PATIENCE:
-                    break
+            while _is_empty(study) and time.monotonic() - since < _PATIENCE:
                 time.sleep(0.1)
-            is_new = IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False)
+            is_new = _is_empty(study)
         if is_new:
             entries = {COMMAND: kept.command, QUESTION: dict(kept.question), **attributes, IDENTITY: identity}
             for key, value in entries.items():
                 study.set_user_attr(key, value)
+            for point in every:
+                study.enqueue_trial(dict(point))
     check_identity(kept, study, identity)
     fail_lost(study)
     return study
+
+
+def _is_empty(study: optuna.Study) -> bool:
+    """Whether a study could be ours, and says nothing yet."""
+    ours = study.directions == [optuna.study.StudyDirection.MINIMIZE]
+    return ours and IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False)
 
 
 def check_identity(kept: Kept, study: optuna.Study, identity: Mapping[str, Any]) -> None:
