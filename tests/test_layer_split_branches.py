@@ -137,3 +137,13 @@ def test_too_little_work_leaves_a_bound_and_says_so(monkeypatch: pytest.MonkeyPa
     assert found.exact == (found.gap == 0.0)
     monkeypatch.setattr(branches, "MOST_WORK", 1e9)
     assert fastest(step, capacity, Solver()).time == pytest.approx(best)
+
+
+def test_a_study_where_the_cut_has_too_many_choices() -> None:
+    """Five layers that all read one another: what Optuna finds is not proved, and here with enough trials the best."""
+    costs = random_costs([(i, j) for i in range(5) for j in range(i + 1, 5)], [3] * 5, 7)
+    step = step_time(costs, "sequence")
+    found = fastest(step, 1e9, Solver(trials=50, most_cuts=8))
+    assert (found.exact, found.gap, len(found.cut)) == (False, float("inf"), 2)
+    assert found.time == pytest.approx(min(step.total(chosen) for chosen in every(costs)))
+    assert fastest(step, 1e9, Solver(most_cuts=9)).exact

@@ -30,7 +30,7 @@ from paleo_opt.network.graph import Layer, Shape
 
 Shares = NDArray[np.float32]
 #: At most so many numbers of an intermediate array.
-_AT_ONCE = 2_000_000
+_AT_ONCE = 300_000
 
 
 @dataclass(frozen=True)

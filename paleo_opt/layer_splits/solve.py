@@ -27,7 +27,7 @@ from paleo_opt.layer_splits.branches import SAME, Branches, Chosen, masked
 from paleo_opt.layer_splits.costs import SplitCosts
 from paleo_opt.layer_splits.step_time import StepTime
 from paleo_opt.quantities import format_memory
-from paleo_opt.search.series_parallel import Kernel, Optimum, PairwiseCosts, cheapest
+from paleo_opt.search.series_parallel import MOST_CUTS, Kernel, Optimum, PairwiseCosts, cheapest
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,19 @@ class Solver:
         trials: Of the study over a cut of too many choices.
         seed: Of that study.
         first: Assignments from which it starts.
+        most_cuts: Choices of a cut that are tried one by one.
         solved: Graphs solved so far.
     """
 
     trials: int = 200
     seed: int = 0
     first: Sequence[Chosen] = ()
+    most_cuts: int = MOST_CUTS
     solved: int = field(default=0, init=False)
 
     def minimum(self, costs: PairwiseCosts) -> Optimum:
         """The cheapest assignment: exact, or the best of a study where a cut has too many choices."""
-        found = cheapest(costs)
+        found = cheapest(costs, most_cuts=self.most_cuts)
         if isinstance(found, Kernel):
             from paleo_opt.search.layer_split_study import kernel_problem
             from paleo_opt.search.study import run_study

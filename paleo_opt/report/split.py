@@ -189,7 +189,7 @@ def _proof(found: LayerSplits) -> str:
     if math.isfinite(solution.gap):
         bound = format_time(solution.bound)
         return (
-            f"not proved: at most {percent(solution.gap)} above the fastest of {count} assignments, none of which "
+            f"not proved: {_at_most(solution.gap)} above the fastest of {count} assignments, none of which "
             f"takes less than {bound}"
         )
     cut = ", ".join(found.costs.layers[index].name for index in solution.cut[:3])
@@ -197,6 +197,12 @@ def _proof(found: LayerSplits) -> str:
         f"not proved among {count} assignments: Optuna chose the splits of {plural(len(solution.cut), 'layer')} "
         f"({cut}…), and the others follow exactly; {plural(solution.solved, 'trial')}"
     )
+
+
+def _at_most(gap: float) -> str:
+    """``at most 1.2%``, ``less than 0.1%``."""
+    share = percent(gap)
+    return f"less than {share[1:]}" if share.startswith("<") else f"at most {share}"
 
 
 def _time(seconds: float) -> str:
@@ -299,7 +305,9 @@ def _points(search: SplitSearch, room: int) -> list[str]:
         dollars = "–" if math.isnan(point.dollars_per_million) else format_money(point.dollars_per_million)
         data = answer.patterns["data parallel"].step_time_s / answer.best.step_time_s
         gap = answer.solution.gap
-        proved = "yes" if answer.solution.exact else f"within {percent(gap)}" if math.isfinite(gap) else "no"
+        proved = (
+            "yes" if answer.solution.exact else f"within {percent(gap).lstrip('<')}" if math.isfinite(gap) else "no"
+        )
         rows.append(
             [
                 name, str(point.gpus), format_time(answer.best.step_time_s), format_count(round(answer.samples_per_s)),
@@ -324,6 +332,8 @@ def _notes(found: LayerSplits) -> list[str]:
         notes[0] += f"; {format_time(hidden)} of the all-reduces hide behind the backward pass"
     elif hidden > 0.0:
         notes[0] += f", one after another; all-reduces that hide would save {format_time(hidden)}"
+    besides = best.memory_bytes - sum(one.memory_bytes for one in found.layers())
+    notes.append(f"besides the layers' memory {format_memory(besides)} for the platform and its workspace")
     if len({split_words(one) for one in found.layers()}) > 1 and costs.devices > 1:
         notes.append(
             "parts are numbered in the order in which a split is written, the last named on neighbouring GPUs; "
