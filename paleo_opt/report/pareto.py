@@ -77,6 +77,12 @@ def message(answer: Tradeoff) -> str:
             f"{count} of {format_count(certificate.evaluated)} strategies that were tried; not proved: "
             f"the space has {format_count(certificate.strategies)}, too many to try each"
         )
+    if front.left_out:
+        evaluated = certificate.strategies - front.left_out
+        return (
+            f"{count} of {format_count(certificate.strategies)} strategies, proved in {format_time(front.seconds)}: "
+            f"{format_count(evaluated)} evaluated, the others beaten by lower bounds on what they take"
+        )
     return (
         f"{count} of {format_count(certificate.strategies)} strategies, all evaluated in {format_time(front.seconds)}; "
         f"{format_count(certificate.feasible)} fit memory and keep to the budgets"

@@ -32,7 +32,8 @@ class Front:
         with_energy: Whether energy is the third figure.
         places: Of the front, among the points. Shape (F,).
         seconds: Finding it took.
-        proved: Whether every strategy was evaluated.
+        proved: Whether no strategy of the space can be missing.
+        left_out: Strategies that were not evaluated, as lower bounds prove them to be beaten (`bounded_front`).
     """
 
     problem: SearchProblem
@@ -43,6 +44,7 @@ class Front:
     places: Integers
     seconds: float
     proved: bool = True
+    left_out: int = 0
 
     @property
     def size(self) -> int:
@@ -149,7 +151,15 @@ def find_front(
     return front_of(problem, blocks, points, start)
 
 
-def front_of(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, start: float, proved: bool = True) -> Front:
+def front_of(
+    problem: SearchProblem,
+    blocks: Sequence[Block],
+    rows: Rows,
+    start: float,
+    *,
+    proved: bool = True,
+    left_out: int = 0,
+) -> Front:
     """The front of the feasible among some rows; ``start`` is when finding them began (`time.perf_counter`)."""
     feasible = np.flatnonzero(rows.feasible > 0)
     with_energy = problem.goal == "energy"
@@ -164,4 +174,5 @@ def front_of(problem: SearchProblem, blocks: Sequence[Block], rows: Rows, start:
         places = pareto_front_of_three(points.time_s, second, figure(points, "energy"))
     else:
         places = pareto_front(points.time_s, second)
-    return Front(problem, blocks, points, against, with_energy, places, time.perf_counter() - start, proved)
+    seconds = time.perf_counter() - start
+    return Front(problem, blocks, points, against, with_energy, places, seconds, proved, left_out)

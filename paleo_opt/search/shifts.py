@@ -91,7 +91,7 @@ def _on_terms(problem: SearchProblem, pricing: str) -> SearchProblem | None:
 def find_shifts(front: Front) -> tuple[Shift, ...]:
     """The shifts that mean something for a front; none where the space is too large to evaluate again for each."""
     problem = front.problem
-    if not front.proved or count_strategies(front.blocks) > MOST_SHIFTED:
+    if not front.proved or front.left_out or count_strategies(front.blocks) > MOST_SHIFTED:
         return ()
     changes = [(f"links × {factor:g}", "links", factor, with_links) for factor in LINK_FACTORS]
     if front.against == "cost_usd":
