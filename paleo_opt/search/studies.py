@@ -321,6 +321,8 @@ def join(
             entries = {COMMAND: kept.command, QUESTION: dict(kept.question), **attributes, IDENTITY: identity}
             for key, value in entries.items():
                 study.set_user_attr(key, value)
+            if identity.get("goal"):
+                study.set_metric_names([str(identity["goal"])])
             for point in every:
                 study.enqueue_trial(dict(point))
     check_identity(kept, study, identity)
