@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from paleo_opt.search.optuna_search import search
 from paleo_opt.search.outer import POINTS, OuterSpace
 from paleo_opt.search.problem import MOST_SWEPT, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.rows import Rows
+from paleo_opt.search.studies import Kept
 from paleo_opt.search.sweep import Limits, sweep
 
 
@@ -164,11 +166,23 @@ def test_the_best_of_a_large_space_is_found_and_proved(
         summary, evaluated = search(problem, blocks, seed=seed)
         assert summary.best == pytest.approx(optimum, rel=1e-9)
         assert evaluated.strategies.sum() < rows.strategies.sum() / 3
-        assert summary.study is not None and summary.best is not None
-        space = outer_space(problem, blocks)
-        names = list(space.sizes)
-        tried = [tuple(trial.params[name] for name in names) for trial in summary.study.trials]
-        assert space.least_left(tried) >= summary.best
+        assert summary.proved
+
+
+@pytest.mark.parametrize("trials", [1, 30])
+def test_a_kept_study_leaves_out_what_cannot_be_better(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trials: int
+) -> None:
+    problem = make("resnet50", "default", "64gpus")
+    blocks = problem.blocks()
+    monkeypatch.setattr(outer, "MOST_SWEPT", 0)
+    monkeypatch.setattr(outer, "PART", 2000)
+    kept = Kept(str(tmp_path / "studies.log"), "one")
+    summary, evaluated = search(problem, blocks, trials=trials, kept=kept)
+    again, _ = search(problem, blocks, trials=trials)
+    assert summary.best == pytest.approx(again.best, rel=1e-9)
+    assert summary.trials == trials and summary.proved == (trials > 1)
+    assert 0 < evaluated.strategies.sum() < count_strategies(blocks)
 
 
 @pytest.mark.parametrize(("network", "space", "texts"), [

@@ -59,6 +59,8 @@ class SearchSummary:
         seconds: The study took.
         study: Optuna's own; None where there was none.
         ended: Why it ended, in a few words.
+        proved: Whether no strategy of the space is better than ``best``: every point was solved, or its lower bound is
+            no better.
     """
 
     sampler: str
@@ -72,6 +74,7 @@ class SearchSummary:
     seconds: float
     study: optuna.Study | None
     ended: str = ""
+    proved: bool = False
 
 
 NO_SEARCH = SearchSummary("none", "left out", 0, 0, 0, None, None, None, 0.0, None)
@@ -255,11 +258,15 @@ def search(
         rows = join(list(nested.solved.values()))
     else:
         run = run_kept(searched, kept, trials=trials, seed=seed, stop_at=optimum, progress=progress)
-        results = {searched.key(trial.params): trial.system_attrs[RESULT] for trial in run.finished}
+        # What was left out by its bound has no rows.
+        solved = [trial for trial in run.finished if RESULT in trial.system_attrs]
+        results = {searched.key(trial.params): trial.system_attrs[RESULT] for trial in solved}
         rows = join([unpack(text) for text in results.values()])
     gap = None if swept is None or run.best is None else max(0.0, run.best / optimum - 1.0)
     few = searched.every is not None
     reason = f"{nested.outer.in_words()}, " + (_FEW if few else f"{_MANY}; the first {run.first} trials are heuristics")
+    # Points that were solved, or whose bound is above the best, hold nothing better; nor may any other.
+    tried = [_place({name: trial.params[name] for name in nested.outer.sizes}) for trial in run.finished]
     summary = SearchSummary(
         sampler=run.sampler,
         reason=reason,
@@ -272,5 +279,6 @@ def search(
         seconds=run.seconds,
         study=run.study,
         ended=run.ended,
+        proved=run.best is not None and nested.outer.least_left(tried) >= run.best,
     )
     return summary, rows
