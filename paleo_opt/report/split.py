@@ -91,7 +91,7 @@ class SplitAnswer:
                 "optimal": solution.exact,
                 "bound_s": solution.bound if math.isfinite(solution.bound) else None,
                 "gap": solution.gap if math.isfinite(solution.gap) else None,
-                "assignments": float(costs.assignments),
+                "assignments_log10": math.log10(costs.assignments),
                 "graphs_solved": solution.solved,
                 "cut": [costs.layers[index].name for index in solution.cut],
             },
