@@ -32,6 +32,7 @@ COMMANDS = (
     "show",
     "studies",
     "tune",
+    "worker",
 )
 
 

@@ -54,6 +54,8 @@ def test_every_option_reaches_the_search(run: Runner, passed: dict[str, Any]) ->
     assert callable(passed.pop("progress")) and callable(passed.pop("study_progress"))
     assert passed == {
         "kept": None,
+        "exhaustive": False,
+        "shard_size": 50_000_000,
         "budgets": ["64gpus", "$5,000"],
         "on": ("p4d.24xlarge", "p3.16xlarge"),
         "minimize": "cost",

@@ -72,6 +72,7 @@ def test_help_needs_argparse_alone(words: tuple[str, ...]) -> None:
         "paleo_opt.cli.tune",
         "paleo_opt.cli.validate",
         "paleo_opt.cli.values",
+        "paleo_opt.cli.worker",
     }
 
 

@@ -111,4 +111,4 @@ def study_problem(args: argparse.Namespace, trials: int) -> StudyProblem:
 
     network = options.network_of(args)
     asked = question_of(args, network)
-    return search_problem(network, asked, trials, exhaustive=getattr(args, "sweep", False))
+    return search_problem(network, asked, trials, int(args.shard_size) if getattr(args, "sweep", False) else None)

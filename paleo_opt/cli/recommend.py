@@ -49,6 +49,10 @@ def add_parser(commands: Any) -> None:
         "--sweep", action="store_true",
         help="evaluate every strategy, however many; with --storage in shards, shared with paleo-opt worker",
     )  # fmt: skip
+    parser.add_argument(
+        "--shard-size", type=values.amount, default=50e6, metavar="N",
+        help="strategies of a shard, about (default: 50M)",
+    )  # fmt: skip
     out.add_out(parser)
     parser.set_defaults(run=run)
 
@@ -73,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.recommend import recommend
 
-    asked = question.question_of(args, network) | {"draws": args.draws, "exhaustive": args.sweep}
+    sweep = {"exhaustive": args.sweep, "shard_size": int(args.shard_size)}
+    asked = question.question_of(args, network) | {"draws": args.draws} | sweep
     with SweepProgress() as progress, StudyProgress(question.in_words(args)) as trials:
         asked |= {"progress": progress, "study_progress": trials}
         if args.out is None:

@@ -24,7 +24,7 @@ from paleo_opt.search.pareto import knee, pareto_front
 from paleo_opt.search.problem import MOST_SWEPT, Choice, Fixed, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.robustness import DRAWS, Robustness, competitors, robustness
 from paleo_opt.search.runners_up import runners_up
-from paleo_opt.search.sharded_sweep import shared_sweep
+from paleo_opt.search.sharded_sweep import SHARD, shared_sweep
 from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
 
@@ -139,6 +139,7 @@ def recommend(
     kept: Kept | None = None,
     study_progress: Callable[[Progress], None] | None = None,
     exhaustive: bool = False,
+    shard_size: int = SHARD,
 ) -> Recommendation:
     """The best strategy for training ``network`` within every budget.
 
@@ -168,6 +169,7 @@ def recommend(
         study_progress: Called after each of its trials.
         exhaustive: Evaluate every strategy, however many; where ``kept`` is given in shards, each a trial of that
             study, with every process that joins it.
+        shard_size: Strategies of a shard, about.
 
     Raises:
         SpecError: bad input.
@@ -199,7 +201,7 @@ def recommend(
     if exhaustive or strategies <= MOST_SWEPT:
         start = time.perf_counter()
         if exhaustive and kept is not None:
-            rows, fast = shared_sweep(problem, blocks, kept, study_progress)
+            rows, fast = shared_sweep(problem, blocks, kept, study_progress, shard_size)
             kept = None  # of the sweep; the study below takes no time
         else:
             done = _counted(strategies, progress)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from paleo_opt.estimator.options import Options
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network
+from paleo_opt.search.bounded_front import bounded_rows
 from paleo_opt.search.budgets import Budgets, check_goal, parse_budgets
 from paleo_opt.search.front import Front, find_front, front_of
 from paleo_opt.search.optuna_search import TRIALS, search
 from paleo_opt.search.problem import MOST_SWEPT, Fixed, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.recommend import Recommendation, recommend
+from paleo_opt.search.sharded_sweep import SHARD
 from paleo_opt.search.shifts import Shift, find_shifts
 from paleo_opt.search.space import SearchSpace
 
@@ -86,11 +88,14 @@ def pareto(
     kept: Kept | None = None,
     study_progress: Callable[[Progress], None] | None = None,
     exhaustive: bool = False,
+    shard_size: int = SHARD,
 ) -> Tradeoff:
     """The exact front of cost against time for training ``network`` within every budget.
 
-    Energy is a third figure where it is what is minimized. Takes what `recommend` takes. Where ``trials`` is left out,
-    an Optuna study is run where the space is too large to evaluate, and nowhere else; ``draws`` are none unless given.
+    Of a space too large to evaluate, what lower bounds prove to be beaten is left out. Energy is a third figure where
+    it is what is minimized; of a space too large that front is of what the study tried. Takes what `recommend` takes.
+    Where ``trials`` is left out, an Optuna study is run where the space is too large to evaluate, and nowhere else;
+    ``draws`` are none unless given.
 
     Raises:
         SpecError: bad input.
@@ -160,10 +165,15 @@ def pareto(
         kept=kept,
         study_progress=study_progress,
         exhaustive=exhaustive,
+        shard_size=shard_size,
     )
     if sweepable:
         return Tradeoff(recommendation, find_front(problem, blocks, second), request)
     start = time.perf_counter()
+    if problem.goal != "energy":
+        rows = bounded_rows(problem, blocks)
+        left_out = strategies - int(rows.strategies.sum())
+        return Tradeoff(recommendation, front_of(problem, blocks, rows, start, left_out=left_out), request)
     rows = search(problem, blocks, trials=trials, seed=seed, kept=kept)[1]
     return Tradeoff(recommendation, front_of(problem, blocks, rows, start, proved=False), request)
 

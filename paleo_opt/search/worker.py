@@ -54,14 +54,14 @@ class Work:
     interrupted: bool
 
 
-def search_problem(network: Network, asked: Mapping[str, Any], trials: int, *, exhaustive: bool) -> StudyProblem:
+def search_problem(network: Network, asked: Mapping[str, Any], trials: int, shard_size: int | None) -> StudyProblem:
     """What a study of `recommend` searches.
 
     Args:
         network: With its job.
         asked: The arguments of `recommend`, but for the network.
         trials: Of the study.
-        exhaustive: Whether every strategy is evaluated, in shards.
+        shard_size: Strategies of a shard, where every one is evaluated; else None.
 
     Raises:
         SpecError: bad input.
@@ -81,8 +81,8 @@ def search_problem(network: Network, asked: Mapping[str, Any], trials: int, *, e
         overrides=asked["overrides"],
     )
     blocks = problem.blocks()
-    if exhaustive:
-        return ShardedSweep(problem, blocks).study_problem()
+    if shard_size is not None:
+        return ShardedSweep(problem, blocks, shard_size).study_problem()
     outer = OuterSpace.of(problem, blocks, count_strategies(blocks))
     return NestedSearch(problem, blocks, outer, packed=True).study_problem(trials)
 
