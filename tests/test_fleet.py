@@ -259,6 +259,9 @@ class TestSearch:
         problem = problem_of(RESNET, (A100, 2), (V100, 2))
         for point in every_point(problem) or ():
             assert problem.bound(point) <= problem.solve(point).value
+        large = problem_of(load_network("gpt3_13b"), (A100, 1), (load_cluster("p3dn.24xlarge"), 1))
+        for point in every_point(large) or ():
+            assert 0.0 < large.bound(point) <= large.solve(point).value
         dear = replace(problem, goal="cost")
         for point in every_point(dear) or ():
             assert dear.bound(point) <= dear.solve(point).value

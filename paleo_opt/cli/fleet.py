@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paleo_opt.cli import operations, options, question, studying, values
+
+if TYPE_CHECKING:
+    from paleo_opt.network.graph import Network
+    from paleo_opt.search.study_problem import StudyProblem
 
 KNOBS = ("bucket", "overlap", "batch")
 WAYS = ("both", "data", "pipeline")
@@ -96,13 +100,42 @@ def add_parser(commands: Any) -> None:
     operations.add_operations(parser)
     studying.add_study(parser)
     options.add_common(parser, "net.FIELD is the network's, device.FIELD and FIELD those of every cluster; repeatable")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, study_problem=study_problem)
 
 
 def _knobs(text: str) -> tuple[str, ...]:
     """Names of knobs joined by commas, each once."""
     convert: Callable[[str], str] = values.one_of(KNOBS)
     return tuple(dict.fromkeys(convert(part.strip()) for part in text.split(",")[:100]))
+
+
+def study_problem(args: argparse.Namespace, trials: int) -> StudyProblem:
+    """What a study of so many trials searches, for a worker. Raises `SpecError`."""
+    from paleo_opt.fleet import fleet_search
+    from paleo_opt.fleet.fleet_question import make_problem
+    from paleo_opt.fleet.groups import load_kinds
+
+    network = options.network_of(args)
+    kinds = load_kinds(args.on or (), options.settings(args.set)["cluster"])
+    return fleet_search.study_problem(make_problem(network, kinds, **_asked(args, network)), trials)
+
+
+def _asked(args: argparse.Namespace, network: Network) -> dict[str, Any]:
+    """The arguments of `fleet_question.make_problem` but for the network and the kinds. Raises `SpecError`."""
+    return {
+        "budgets": args.budget,
+        "minimize": args.minimize,
+        "way": args.way,
+        "phases": args.phases,
+        "growth": args.critical_batch_growth,
+        "knobs": args.knobs,
+        "global_batch": args.global_batch,
+        "precision": args.precision,
+        "collective": args.collective,
+        "link": args.link,
+        "conv_algorithm": args.conv_algorithm,
+        "options": options.options_of(args, network),
+    }
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,18 +162,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             kept=studying.kept_of(args),
             progress=progress,
-            budgets=args.budget,
-            minimize=args.minimize,
-            way=args.way,
-            phases=args.phases,
-            growth=args.critical_batch_growth,
-            knobs=args.knobs,
-            global_batch=args.global_batch,
-            precision=args.precision,
-            collective=args.collective,
-            link=args.link,
-            conv_algorithm=args.conv_algorithm,
-            options=options.options_of(args, network),
+            **_asked(args, network),
         )
     emit(dump(fleet_json(answer)) if args.json else render(answer))
     return 0

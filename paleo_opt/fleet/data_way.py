@@ -68,6 +68,8 @@ def solve_data(
         times = kind_times(model, kinds, devices, bucket_bytes, ways)
         if not all(found.fits.any() for found in times):
             continue
+        if best is not None and _least_time(target, times, copies) >= best.schedule.time_s:
+            continue
         # What is divided is scattered and gathered, whatever the collective for what is whole.
         collectives = range(1 if ways and ways[0].sharding != "zero0" else len(model.collectives))
         for collective in collectives:
@@ -75,6 +77,15 @@ def solve_data(
             if best is None or found.schedule.time_s < best.schedule.time_s:
                 best = found
     return None if best is None else _plan(model, groups, bucket_bytes, target, best)
+
+
+def _least_time(target: Target, times: Sequence[KindTimes], copies: Sequence[int]) -> float:
+    """No training is faster [s]: passes alone, with the fewest samples."""
+    rate = sum(
+        count * float(np.where(found.fits, found.micro_batch / found.pass_s, 0.0).max())
+        for found, count in zip(times, copies, strict=True)
+    )
+    return target.job.samples_to_target / rate
 
 
 def _splits(model: FleetModel, kinds: Sequence[int], devices: int) -> list[tuple[int, tuple[Split, ...]]]:

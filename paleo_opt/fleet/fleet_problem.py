@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from paleo_opt import __version__
+from paleo_opt.estimator.cost_table import Floats
+from paleo_opt.fleet.chains import unit_times
 from paleo_opt.fleet.data_way import Target, solve_data
 from paleo_opt.fleet.groups import (
     Group,
 )
-from paleo_opt.fleet.model import FleetModel, kind_times
+from paleo_opt.fleet.model import FleetModel
 from paleo_opt.fleet.pipeline_costs import PipelineProblem
 from paleo_opt.fleet.pipeline_search import make_problems, solve_pipeline
 from paleo_opt.fleet.plan import DATA, FleetPlan
@@ -189,33 +191,46 @@ class FleetProblem:
         return math.isfinite(plan.figure(self.goal)) and all(limit is None or value <= limit for value, limit in limits)
 
     @cached_property
-    def _rates(self) -> dict[tuple[str, ...], tuple[float, ...]]:
+    def _units(self) -> dict[tuple[str, ...], list[tuple[int, Floats]]]:
         return {}
 
-    def rates(self, groups: Sequence[Group]) -> tuple[float, ...]:
-        """Samples/s of a node of each group that only computes; infinite for a transformer, whose splits differ."""
+    def units(self, groups: Sequence[Group]) -> list[tuple[int, Floats]]:
+        """For each way to split a unit, the devices that share it, and its least seconds a sample on each kind.
+
+        Shapes (G, U); none for a network that is no chain.
+        """
         names = tuple(group.cluster.name for group in groups)
-        if self.model.in_blocks:
-            return (math.inf,) * len(groups)
-        if names not in self._rates:
-            found = kind_times(self.model_of(groups), list(range(len(groups))), 2, None)
-            self._rates[names] = tuple(
-                float((times.micro_batch / times.pass_s).max()) * group.cluster.devices_per_node
-                for times, group in zip(found, groups, strict=True)
-            )
-        return self._rates[names]
+        if names not in self._units:
+            model = self.model_of(groups)
+            batches = model.micro_batches.astype(float)
+            found = []
+            for each in make_problems(model, None):
+                times = [unit_times(each.chain, kind, batches) for kind in range(len(groups))]
+                least = [((one.forward_s + one.backward_s) / batches).min(axis=1) for one in times]
+                found.append((1 if each.chain.split is None else each.chain.split.tensor, np.array(least)))
+            self._units[names] = found
+        return self._units[names]
 
     def bound(self, point: Point) -> float:
-        """Nothing data-parallel inside a point is better: every device computes all the time, samples are fewest."""
-        if self.way_of(point) != DATA:
-            return -math.inf
+        """Nothing inside a point is better: every device computes all the time, and samples are fewest.
+
+        A stage's devices have at least its units' seconds a sample; whatever shares λ of all groups add up to 1, a
+        sample takes at least Σ_u min_g λ_g t_g(u) / devices_g, here with shares as the groups' speeds.
+        """
         groups = self.groups(self.nodes_of(point))
-        if not groups:
+        units = self.units(groups) if groups else []
+        if not units:
             return -math.inf
-        rate = sum(group.nodes * each for group, each in zip(groups, self.rates(groups), strict=True))
-        if not rate or not math.isfinite(rate):
-            return -math.inf
-        time_s = self.target.job.samples_to_target / rate
+        devices = np.array([group.devices for group in groups], dtype=float)
+        best = math.inf
+        for tensor, least in units:
+            speeds = devices / tensor / least.sum(axis=1)
+            if self.way_of(point) == DATA:
+                best = min(best, 1.0 / float(speeds.sum()))
+            else:
+                shares = (speeds / speeds.sum() * tensor / devices)[:, None]
+                best = min(best, float((shares * least).min(axis=0).sum()))
+        time_s = self.target.job.samples_to_target * best * (1.0 - 1e-9)
         if self.goal == "time":
             return time_s
         prices = [self.model.options.node_price(group.cluster) for group in groups]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from paleo_opt.estimator.convergence import job_samples
+from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.split_rules import valid_splits
-from paleo_opt.estimator.splits import RECOMPUTES, Split, Splits
+from paleo_opt.estimator.splits import RECOMPUTES, Integers, Split, Splits
 from paleo_opt.fleet.batch_schedule import best_schedule, phase_steps
 from paleo_opt.fleet.chains import Chain, block_chain, layer_chain
 from paleo_opt.fleet.data_way import Target
@@ -72,11 +73,15 @@ def solve_pipeline(
         nodes = [group.nodes for group in groups]
         for places in arrangements(kinds, nodes, per_node, tensor, chain.units):
             base = max(place.copies for place in places)
+            by_batch: dict[int, list[int]] = {}
             for micro_batch, count in candidate_batches(base, target.most, target.global_batch):
-                bound = _bound(problem, places, micro_batch, count)
-                value = _value(target, micro_batch * count, bound)
-                if value < limit_s:
-                    candidates.append((value, problem, places, micro_batch, count))
+                by_batch.setdefault(micro_batch, []).append(count)
+            for micro_batch, counts in by_batch.items():
+                values = _values(target, micro_batch, np.array(counts), *_bound(problem, places, micro_batch))
+                candidates += [
+                    (float(values[index]), problem, places, micro_batch, counts[index])
+                    for index in np.flatnonzero(values < limit_s).tolist()
+                ]
     candidates.sort(key=lambda candidate: candidate[0])
     best: tuple[float, PipelineStep] | None = None
     for value, problem, places, micro_batch, count in candidates:
@@ -96,8 +101,15 @@ def _value(target: Target, batch: int, step_s: float) -> float:
     return float(job_samples(target.job, batch)) / batch * step_s
 
 
-def _bound(problem: PipelineProblem, places: Sequence[StagePlace], micro_batch: int, count: int) -> float:
-    """A step takes no less [s]."""
+def _values(target: Target, micro_batch: int, counts: Integers, slowest: float, through: float) -> Floats:
+    """`_value` of steps of some numbers of micro-batches, by the slowest stage and the way through. Shape (counts,)."""
+    batches = counts * micro_batch
+    values: Floats = job_samples(target.job, batches) / batches * ((counts - 1) * slowest + through)
+    return values
+
+
+def _bound(problem: PipelineProblem, places: Sequence[StagePlace], micro_batch: int) -> tuple[float, float]:
+    """A micro-batch holds up the slowest stage no less, and goes through all no faster [s]."""
     whole = np.array([
         (times.forward_s + times.backward_s)[:, 0]
         for times in (problem.of(place.kind, -(-micro_batch // place.copies)) for place in places)
@@ -105,7 +117,7 @@ def _bound(problem: PipelineProblem, places: Sequence[StagePlace], micro_batch: 
     shares = 1.0 / whole.sum(axis=1)
     shares = shares / shares.sum()
     slowest = float((shares[:, None] * whole).min(axis=0).sum())
-    return (count - 1) * slowest + float(whole.min(axis=0).sum())
+    return slowest, float(whole.min(axis=0).sum())
 
 
 def _plan(model: FleetModel, groups: Sequence[Group], target: Target, step: PipelineStep) -> FleetPlan:

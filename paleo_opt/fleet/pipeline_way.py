@@ -25,8 +25,8 @@ from paleo_opt.fleet.pipeline_costs import PipelineProblem, StagePlace, stage_co
 from paleo_opt.fleet.stage_ends import stage_ends, tied_time
 from paleo_opt.fleet.stage_partition import Partition, best_partition
 
-#: Stages of one kind, and in all, at most.
-MOST_STAGES_OF_KIND, MOST_STAGES = 4, 12
+#: Stages of one kind at most, where there are one or two kinds and where there are more; and in all.
+MOST_STAGES_OF_KIND, MOST_STAGES_OF_MANY, MOST_STAGES = 4, 2, 12
 #: Samples of a micro-batch for each device of the largest stage, and micro-batches of a step.
 _MICRO = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -80,7 +80,8 @@ def arrangements(
     kinds: Sequence[int], nodes: Sequence[int], per_node: Sequence[int], tensor: int, units: int
 ) -> Iterator[tuple[StagePlace, ...]]:
     """Every order of the kinds with every even number of stages of each; at least two stages in all."""
-    counts = [[p for p in range(1, MOST_STAGES_OF_KIND + 1) if count % p == 0] for count in nodes]
+    most = MOST_STAGES_OF_KIND if len(kinds) < 3 else MOST_STAGES_OF_MANY
+    counts = [[p for p in range(1, most + 1) if count % p == 0] for count in nodes]
     for order in permutations(range(len(kinds))):
         for stages in product(*(counts[index] for index in order)):
             if not 2 <= sum(stages) <= min(MOST_STAGES, units):

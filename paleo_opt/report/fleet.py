@@ -96,9 +96,10 @@ def render(answer: FleetAnswer, room: int | None = None) -> str:
     lines.append("")
     took = quantities.format_time(run.seconds)
     proof = (
-        f"proved: {_all(answer.trials)}, each solved exactly, in {took}"
+        f"proved: {_all(answer.trials)}, each solved exactly or ruled out by a bound, in {took}"
         if answer.proved
-        else f"not proved: {plural(answer.trials, 'trial')} of {_space(answer)} in {took}, each solved exactly; the "
+        else f"not proved: {plural(answer.trials, 'trial')} of {_space(answer)} in {took}, each solved exactly or "
+        f"ruled out by a bound; the "
         f"study {run.ended or 'goes on elsewhere'}"
     )
     for note in [proof, *answer.remarks]:
