@@ -323,14 +323,19 @@ def test_a_space_too_large_to_sweep_needs_trials(monkeypatch: pytest.MonkeyPatch
         recommend(replace(NETWORK, job=job), budgets=["128gpus"], on=[SLOW], space=huge, trials=0)
 
 
-def test_without_a_sweep_nothing_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sweep_bounds_prove_the_best_or_nothing_does(monkeypatch: pytest.MonkeyPatch) -> None:
     swept = answer("16gpus")
-    monkeypatch.setattr(module, "MOST_SWEPT", 100)
+    for name in ("paleo_opt.search.outer.MOST_SWEPT", "paleo_opt.search.recommend.MOST_SWEPT"):
+        monkeypatch.setattr(name, 100)
+    monkeypatch.setattr("paleo_opt.search.outer.PART", 30)
     found = answer("16gpus")
-    assert (found.certificate.kind, found.certificate.optimal) == ("none", False)
-    assert found.certificate.strategies == swept.certificate.strategies
+    assert (found.certificate.kind, found.certificate.optimal) == ("bounds", True)
+    assert found.certificate.strategies == swept.certificate.strategies > found.certificate.evaluated
     assert found.search.gap_to_sweep is None and found.search.met_at is None
     assert found.recommended.strategy == swept.recommended.strategy
+    assert "lower bounds prove the others no better" in found.message
+    found = answer("16gpus", trials=1)
+    assert (found.certificate.kind, found.certificate.optimal) == ("none", False)
     assert "not proved" in found.message
     with pytest.raises(NothingFeasibleError, match="not proved"):
         answer("10s")

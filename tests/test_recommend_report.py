@@ -118,9 +118,13 @@ def test_gpus_that_are_left_over() -> None:
 
 def test_without_a_study_or_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Optuna" not in plain(answer("16gpus", trials=0))
-    monkeypatch.setattr("paleo_opt.search.recommend.MOST_SWEPT", 10)
+    for name in ("paleo_opt.search.outer.MOST_SWEPT", "paleo_opt.search.recommend.MOST_SWEPT"):
+        monkeypatch.setattr(name, 10)
+    monkeypatch.setattr("paleo_opt.search.outer.PART", 30)
     text = plain(answer("16gpus"))
-    assert re.search(r"the fastest of 558 strategies that \d+ trials evaluated; not proved: the space has 558", text)
+    assert re.search(r"the fastest of 558 strategies: \d+ evaluated in .*, and lower bounds prove the others no", text)
+    text = plain(answer("16gpus", trials=1))
+    assert re.search(r"the fastest of \d+ strategies that 1 trial evaluated; not proved: the space has 558", text)
 
 
 def test_what_is_not_known_is_not_printed() -> None:

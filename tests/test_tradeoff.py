@@ -378,7 +378,7 @@ def test_no_study_is_run_unless_it_is_asked_for_or_needed(monkeypatch: pytest.Mo
     assert answer(trials=3).recommendation.search.trials > 0
     for name in ("paleo_opt.search.tradeoff.MOST_SWEPT", "paleo_opt.search.recommend.MOST_SWEPT"):
         monkeypatch.setattr(name, 10)
-    found = answer(trials=8, minimize="energy")
+    found = answer(trials=1, minimize="energy")
     assert not found.front.proved
     assert found.recommendation.certificate.kind == "none"
     assert found.shifts == ()

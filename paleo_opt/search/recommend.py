@@ -40,7 +40,8 @@ class Certificate:
     """What is proved of a recommendation.
 
     Attributes:
-        kind: ``sweep`` where every strategy of the space was evaluated, else ``none``.
+        kind: ``sweep`` where every strategy of the space was evaluated; ``bounds`` where lower bounds prove that those
+            that were not are no better; else ``none``.
         strategies: In the space, within the budget of GPUs.
         evaluated: Of them.
         fitting: Of those evaluated, how many fit a device's memory.
@@ -101,8 +102,14 @@ class Recommendation:
         best, count = SUPERLATIVES[self.problem.goal], format_count
         if not certificate.optimal:
             return (
-                f"the {best} of {count(certificate.evaluated)} strategies that {count(study.trials)} trials evaluated; "
+                f"the {best} of {count(certificate.evaluated)} strategies that {count(study.trials)} "
+                f"trial{'s'[: study.trials != 1]} evaluated; "
                 f"not proved: the space has {count(certificate.strategies)}, too many unless asked (--sweep)"
+            )
+        if certificate.kind == "bounds":
+            return (
+                f"the {best} of {count(certificate.strategies)} strategies: {count(certificate.evaluated)} evaluated "
+                f"in {format_time(certificate.seconds)}, and lower bounds prove the others no better"
             )
         proof = (
             f"the {best} of {count(certificate.strategies)} strategies, all evaluated in "
@@ -224,14 +231,16 @@ def recommend(
             f"trials is 0, but the space has {format_count(strategies)} strategies, too many to try each; "
             "expected at least 1"
         )
+    evaluated = int(rows.strategies.sum())
+    kind = "sweep" if swept else "bounds" if study.proved else "none"
     certificate = Certificate(
-        kind="sweep" if swept else "none",
+        kind=kind,
         strategies=strategies,
-        evaluated=int(rows.strategies.sum()),
+        evaluated=evaluated,
         fitting=int(rows.fitting.sum()),
         feasible=int(rows.feasible.sum()),
         seconds=seconds,
-        optimal=swept,
+        optimal=kind != "none",
     )
     found = _answer(problem, blocks, rows, certificate, study, top, fast)
     if not draws:
@@ -270,7 +279,7 @@ def _answer(
     # The front is of the fastest strategy of each row, which within a row is the cheapest, not the most frugal.
     if fast is None:
         fast = rows
-        if problem.goal == "energy" and certificate.optimal:
+        if problem.goal == "energy" and certificate.kind == "sweep":
             fast = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
 
     def choice(row: int) -> Choice:
@@ -296,5 +305,5 @@ def _answer(
         search=study,
         steps=tuple(next_steps(problem, blocks, rows, recommended)),
         collectives=other_collectives(problem, recommended),
-        importance=importance_of(rows, blocks, problem.goal) if certificate.optimal else shares_of(study.study),
+        importance=importance_of(rows, blocks, problem.goal) if certificate.kind == "sweep" else shares_of(study.study),
     )

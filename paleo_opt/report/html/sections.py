@@ -199,7 +199,10 @@ def tornado(choice: Choice) -> str:
 def certificate(answer: Tradeoff) -> str:
     """What is proved, in figures."""
     found, front = answer.recommendation.certificate, answer.front
-    proof = "every strategy of the space was evaluated" if found.optimal else "not proved: the space is too large"
+    proof = {
+        "sweep": "every strategy of the space was evaluated",
+        "bounds": "lower bounds prove those that were not evaluated to be no better",
+    }.get(found.kind, "not proved: the space is too large")
     return pairs(
         [
             ("proof", text(proof)),
