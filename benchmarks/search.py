@@ -79,10 +79,11 @@ def measure(
         if sampler == "ours":
             ours = Ours(problem, blocks, truth)
             found += [item for seed in seeds for item in ours.run(seed, checkpoints)]
-            found.append(our_front(problem, blocks, truth))
+            if 0 in seeds:
+                found.append(our_front(problem, blocks, truth))
         elif sampler == "gp":
             flat, short = Flat(problem, blocks, truth), [count for count in checkpoints if count <= GP_TRIALS]
-            found += [item for seed in seeds[:GP_SEEDS] for item in flat.run(sampler, seed, short)]
+            found += [item for seed in seeds for item in flat.run(sampler, seed, short)]
         else:
             flat = Flat(problem, blocks, truth)
             found += [item for seed in seeds for item in flat.run(sampler, seed, checkpoints)]
@@ -193,8 +194,8 @@ def main() -> int:
     args = parser.parse_args()
 
     if not args.table:
-        start, known = time.monotonic(), {(*case(row), row["sampler"]) for row in read(args.results)}
-        tasks: list[tuple[list[Question], list[str]]] = []
+        start, known = time.monotonic(), {(*case(row), row["sampler"], row["seed"]) for row in read(args.results)}
+        tasks: list[tuple[list[Question], list[str], list[int]]] = []
         for space in args.spaces:
             for net in args.nets:
                 gpus, name = args.gpus or default_gpus(net), f"{net}/{space}"
@@ -205,28 +206,29 @@ def main() -> int:
                         print(f"not asked: {name} least {goal}: {why}")
                     else:
                         asked.append(Question(net, space, gpus, goal))
-                left = [q for q in asked if (q.net, q.space, str(q.gpus), q.goal, "ours") not in known]
-                if left:
-                    tasks.append((left, ["ours"]))
                 others = [sampler for sampler in SAMPLERS if name in (args.gp if sampler == "gp" else args.flat)]
-                tasks += [
-                    (asked[:1], [sampler])
-                    for sampler in others
-                    if asked and (net, space, str(gpus), asked[0].goal, sampler) not in known
-                ]
+                for sampler in ["ours", *others] if asked else []:
+                    wanted = asked if sampler == "ours" else asked[:1]
+                    seeds = [
+                        seed
+                        for seed in range(min(args.seeds, GP_SEEDS) if sampler == "gp" else args.seeds)
+                        if any((q.net, q.space, str(q.gpus), q.goal, sampler, str(seed)) not in known for q in wanted)
+                    ]
+                    if seeds:
+                        tasks.append((wanted, [sampler], seeds))
         with ProcessPoolExecutor(args.jobs) as pool:
             waiting, running = iter(tasks), {}
 
             def submit() -> None:
                 task = next(waiting, None)
                 if task is not None and time.monotonic() - start < 60 * args.minutes:
-                    running[pool.submit(measure_all, *task, range(args.seeds), CHECKPOINTS)] = task
+                    running[pool.submit(measure_all, *task, CHECKPOINTS)] = task
 
             for _ in range(args.jobs):
                 submit()
             while running:
                 done = next(as_completed(running))
-                questions, samplers = running.pop(done)
+                questions, samplers, _ = running.pop(done)
                 append(args.results, done.result())
                 print(
                     f"{time.monotonic() - start:7.0f} s  {questions[0].net}/{questions[0].space} {samplers[0]}",
