@@ -7,6 +7,7 @@ that meets a database which is being restarted would end the thread that beats.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,8 @@ class Database(RDBStorage):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Connections that wait for the next use are closed with it, not left to the interpreter.
+        weakref.finalize(self, self.engine.dispose)
         #: Since when this process has seen a running trial without any sign of life [s], by its id.
         self._silent: dict[int, float] = {}
 

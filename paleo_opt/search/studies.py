@@ -73,9 +73,18 @@ class StorageError(SpecError):
 
 def is_storage_error(error: BaseException) -> bool:
     """Whether it is the database that failed, and may be back soon."""
+    return _of_storage(error) is not None
+
+
+def _of_storage(error: BaseException | None) -> BaseException | None:
+    """What the database said; Optuna may raise something else while it clears up after it."""
     from sqlalchemy.exc import DBAPIError
 
-    return isinstance(error, StorageError | optuna.exceptions.StorageInternalError | DBAPIError)
+    while error is not None and not isinstance(
+        error, StorageError | optuna.exceptions.StorageInternalError | DBAPIError
+    ):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 @contextmanager
@@ -95,6 +104,7 @@ def _refused(storage: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """What a database says is wrong, in one line."""
+    error = _of_storage(error) or error
     while error.__cause__ is not None and not hasattr(error, "orig"):
         error = error.__cause__
     text = str(getattr(error, "orig", error))
