@@ -53,6 +53,8 @@ class OuterSpace:
         excess: By how much the best of each part exceeds a budget at least (1 where it may keep to all), as ``bounds``.
         strategies: Of each part.
         clusters: Names at each index; more than one where there are more clusters than `POINTS`.
+        pruned: Whether points may be left out by their bounds. Where each can be tried that is done, as the front of
+            time and money is more than its end.
     """
 
     parts: tuple[tuple[Part, ...], ...]
@@ -60,6 +62,7 @@ class OuterSpace:
     excess: tuple[Floats, ...]
     strategies: tuple[Integers, ...]
     clusters: tuple[tuple[str, ...], ...]
+    pruned: bool = False
 
     @staticmethod
     def of(problem: SearchProblem, blocks: Sequence[Block], strategies: int) -> OuterSpace:
@@ -84,7 +87,7 @@ class OuterSpace:
             order = sorted(range(len(found)), key=lambda i: (found[i][2][0], found[i][1].min(), names[i]))
             found, names = [found[i] for i in order], [names[i] for i in order]
         parts, bounds, excess, counted = zip(*found, strict=True)
-        return OuterSpace(parts, bounds, excess, counted, tuple(names))
+        return OuterSpace(parts, bounds, excess, counted, tuple(names), pruned=strategies > MOST_SWEPT)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -107,9 +110,9 @@ class OuterSpace:
         return self.parts[cluster][part]
 
     def bound(self, point: Point) -> float:
-        """No feasible strategy of a point takes less of what is minimized; minus infinity where nothing is known."""
+        """No feasible strategy of a point takes less of what is minimized; minus infinity where it is to be tried."""
         cluster, part = self.band(point)
-        return float(self.bounds[cluster][part])
+        return float(self.bounds[cluster][part]) if self.pruned else -math.inf
 
     def least_left(self, tried: Iterable[Point]) -> float:
         """No feasible strategy of any other point takes less; infinite where no point is left."""
