@@ -128,19 +128,21 @@ def run_study(
         def after(study: optuna.Study, trial: FrozenTrial) -> None:
             nonlocal done
             done += trial.state in _FINISHED
-            finished = _finished(study)
+            # Read once: a database takes its time over it.
+            every = study.get_trials(deepcopy=False)
             if progress is not None:
+                finished = _finished(every)
                 best = _best(finished)
                 value, attributes = (None, {}) if best is None else (best.value, dict(best.user_attrs))
                 progress(Progress(len(finished), planned, value, attributes))
-            if done == most or why_ended(study, problem, planned, stop_at) or not _more(study, problem, planned):
+            if done == most or why_ended(every, problem, planned, stop_at) or not _more(every, problem, planned):
                 study.stop()
 
-        if not why_ended(study, problem, planned, stop_at) and _more(study, problem, planned) and most != 0:
-            study.optimize(_objective(problem, shared), callbacks=[after])
-        ended = why_ended(study, problem, planned, stop_at)
-        finished = _finished(study)
         every = study.get_trials(deepcopy=False)
+        if not why_ended(every, problem, planned, stop_at) and _more(every, problem, planned) and most != 0:
+            study.optimize(_objective(problem, shared), callbacks=[after])
+            every = study.get_trials(deepcopy=False)
+        ended, finished = why_ended(every, problem, planned, stop_at), _finished(every)
     planned_keys = {problem.key(point) for point in problem.first}
     best = _best(finished)
     met = [t for t in finished if is_feasible(t) and t.value is not None and meets(t.value, stop_at)]
@@ -167,13 +169,12 @@ def meets(value: float, optimum: float) -> bool:
     return value <= optimum + SAME * abs(optimum) if np.isfinite(optimum) else False
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=_FINISHED)
+def _finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state in _FINISHED]
 
 
-def _more(study: optuna.Study, problem: StudyProblem, planned: int) -> bool:
+def _more(trials: Sequence[FrozenTrial], problem: StudyProblem, planned: int) -> bool:
     """Whether this process could start a trial that is neither done nor being done."""
-    trials = study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return True
     taken = [trial for trial in trials if trial.state != TrialState.FAIL]
@@ -187,14 +188,14 @@ def _more(study: optuna.Study, problem: StudyProblem, planned: int) -> bool:
     return len({problem.key(point) for point in problem.every} - tried) > unknown
 
 
-def why_ended(study: optuna.Study, problem: StudyProblem, planned: int, stop_at: float = -np.inf) -> str:
-    """Why a study is over, in a few words; empty where it is not."""
-    finished = _finished(study)
+def why_ended(trials: Sequence[FrozenTrial], problem: StudyProblem, planned: int, stop_at: float = -np.inf) -> str:
+    """Why a study of these trials is over, in a few words; empty where it is not."""
+    finished = _finished(trials)
     best = _best(finished)
     if best is not None and best.value is not None and meets(best.value, stop_at):
         return "met the optimum"
     if problem.every is not None:
-        points = [(trial, point_of(problem, trial)) for trial in study.get_trials(deepcopy=False) if counts(trial)]
+        points = [(trial, point_of(problem, trial)) for trial in trials if counts(trial)]
         over = {problem.key(point) for trial, point in points if point is not None and trial.state.is_finished()}
         if all(problem.key(point) in over for point in problem.every):
             return "tried every point"
@@ -219,7 +220,7 @@ def _objective(problem: StudyProblem, shared: bool) -> Callable[[optuna.Trial], 
         point = {name: _suggested(trial, name, variable) for name, variable in problem.variables.items()}
         bound = problem.bound(point)
         if np.isfinite(bound):
-            best = _best(_finished(trial.study))
+            best = _best(_finished(trial.study.get_trials(deepcopy=False)))
             if best is not None and best.value is not None and bound > best.value:
                 trial.set_user_attr("bound", bound)
                 raise optuna.TrialPruned
