@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shlex
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,34 +80,42 @@ def having(language: str, info: str = "") -> list[Fence]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a console block; the page shows its output from ``start``."""
+    """A command of a console block; the page shows its output from ``start``.
+
+    A search that is kept is in a folder of its own, with what the commands ``before`` it in the block have kept there.
+    """
 
     fence: Fence
     words: tuple[str, ...]
     output: str
     start: int
     code: int
+    before: tuple[tuple[str, ...], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.fence}: {shlex.join(self.words)[:60]}"
 
 
 def commands(fence: Fence) -> Iterator[Command]:
+    kept: list[tuple[str, ...]] = []
     for match in _COMMAND.finditer(fence.text):
         words = shlex.split(match[1].replace("\\\n", " "), comments=True)
         code = re.match(r"\$ echo \$\?\n(\d+)", fence.text[match.end() :])
         if words[0] == "paleo-opt":
-            yield Command(fence, tuple(words[1:]), match[2], fence.start + match.start(2), int(code[1]) if code else 0)
+            start, before = fence.start + match.start(2), tuple(kept) if "--storage" in words else ()
+            yield Command(fence, tuple(words[1:]), match[2], start, int(code[1]) if code else 0, before)
+            if "--storage" in words:
+                kept.append(tuple(words[1:]))
 
 
 COMMANDS = [command for fence in having("console") for command in commands(fence)]
 
 
 @contextlib.contextmanager
-def user() -> Iterator[None]:
+def user(folder: str | Path = ROOT) -> Iterator[None]:
     """The checkout's folder, a terminal of 100 columns, and none of one's own spec files."""
     before, environment = Path.cwd(), dict(os.environ)
-    os.chdir(ROOT)
+    os.chdir(folder)
     os.environ["COLUMNS"] = "100"
     os.environ.pop("PALEO_OPT_PATH", None)
     try:
@@ -117,10 +126,21 @@ def user() -> Iterator[None]:
         os.environ.update(environment)
 
 
-def run(words: tuple[str, ...]) -> tuple[int, str]:
+def run_command(command: Command) -> tuple[int, str]:
+    """As `run`, of a command of a page."""
+    if "--storage" not in command.words:
+        return run(command.words)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "examples").symlink_to(ROOT / "examples")
+        for words in command.before:
+            assert run(words, folder)[0] == 0
+        return run(command.words, folder)
+
+
+def run(words: tuple[str, ...], folder: str | Path = ROOT) -> tuple[int, str]:
     """Exit code, and all that was printed, messages first."""
     out, err = io.StringIO(), io.StringIO()
-    with user(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with user(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(words)
     return code, err.getvalue().replace(f"{ROOT}{os.sep}", "") + out.getvalue().replace(f"{ROOT}{os.sep}", "")
 
@@ -134,7 +154,7 @@ def same(shown: str, printed: str) -> bool:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_command(command: Command) -> None:
-    code, printed = run(command.words)
+    code, printed = run_command(command)
     assert code == command.code, printed
     if command.output and not same(command.output, printed):
         assert command.output == printed
@@ -332,7 +352,7 @@ def refresh() -> None:
     for command in reversed(COMMANDS):
         if not command.output.strip() or "[...]" in command.output:
             continue
-        printed = run(command.words)[1]
+        printed = run_command(command)[1]
         if not same(command.output, printed):
             page = command.fence.page
             text = page.read_text(encoding="utf-8")
