@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.layer_splits.degrees import Choices, choices
 from paleo_opt.layer_splits.layer_costs import CostMaker, EdgeCosts, LayerCosts
-from paleo_opt.layer_splits.times import kind_of, make_fabric, share_times
+from paleo_opt.layer_splits.times import LayerKind, kind_of, make_fabric, share_times
 from paleo_opt.network.graph import Layer
 from paleo_opt.search.series_parallel import PairwiseCosts
 
@@ -103,6 +103,7 @@ def split_costs(
     precision: str | None = None,
     collective: str = AUTO,
     options: Options | None = None,
+    moving: bool = True,
 ) -> SplitCosts:
     """The costs of every split of every layer.
 
@@ -115,6 +116,8 @@ def split_costs(
         precision: The device's best for training.
         collective: Of the gradients' all-reduces.
         options: The model's constants.
+        moving: Whether what moves between layers is counted; without it there are no edges, and every assignment costs
+            less than it does.
 
     Raises:
         SpecError: another model than the roofline's, inference, asynchronous updates, a parameter server, more devices
@@ -127,7 +130,6 @@ def split_costs(
     assert places.sending is not None and places.attained is not None
     layers = tuple(layer for layer in table.network.layers if layer.type != "Input")
     inputs = {layer.name for layer in table.network.layers if layer.type == "Input"}
-    index_of = {layer.name: index for index, layer in enumerate(layers)}
     readers = Counter(parent for layer in layers for parent in layer.parents)
     kinds = [kind_of(layer, readers[layer.name], layer.parents[0] in inputs) for layer in layers]
     of_kind = {kind: choices(kind.layer, devices, samples) for kind in kinds}
@@ -138,15 +140,6 @@ def split_costs(
     times = share_times(table, list(of_kind), devices, counts, places.attained, limit)
     maker = CostMaker(places, fabric, samples, collective, optimizer, float(table.network.parameters), times)
     nodes = {kind: maker.node(kind, of_kind[kind]) for kind in of_kind}
-    edges: dict[tuple[int, int], EdgeCosts] = {}
-    for index, layer in enumerate(layers):
-        for number, parent in enumerate(layer.parents):
-            if parent in inputs:
-                continue
-            source = index_of[parent]
-            edge = maker.edge(kinds[source], of_kind[kinds[source]], kinds[index], of_kind[kinds[index]], number)
-            pair = (source, index)
-            edges[pair] = edge if pair not in edges else edges[pair] + edge
     attained = places.attained
     launch = float(np.where(attained.fused_update, attained.launch, 0.0)[0])
     return SplitCosts(
@@ -160,13 +153,30 @@ def split_costs(
         layers=layers,
         choices=tuple(of_kind[kind] for kind in kinds),
         nodes=tuple(nodes[kind] for kind in kinds),
-        edges=edges,
+        edges=_edges(maker, layers, kinds, of_kind) if moving else {},
         fixed=float(attained.step_overhead[0]) + launch,
         overlap=float(places.sending.overlap[0]),
         contention=float(places.sending.contention[0]),
         bucket_parameters=float(places.sending.bucket_parameters[0]),
         reserve=options.memory_reserve,
     )
+
+
+def _edges(
+    maker: CostMaker, layers: Sequence[Layer], kinds: Sequence[LayerKind], of_kind: Mapping[LayerKind, Choices]
+) -> dict[tuple[int, int], EdgeCosts]:
+    """Of every pair of layers of which one reads the other."""
+    index_of = {layer.name: index for index, layer in enumerate(layers)}
+    edges: dict[tuple[int, int], EdgeCosts] = {}
+    for index, layer in enumerate(layers):
+        for number, parent in enumerate(layer.parents):
+            if parent not in index_of:  # the network's input
+                continue
+            source = index_of[parent]
+            edge = maker.edge(kinds[source], of_kind[kinds[source]], kinds[index], of_kind[kinds[index]], number)
+            pair = (source, index)
+            edges[pair] = edge if pair not in edges else edges[pair] + edge
+    return edges
 
 
 def _check(table: CostTable, cluster: Cluster, devices: int, collective: str, options: Options) -> None:

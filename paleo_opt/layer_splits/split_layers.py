@@ -175,11 +175,13 @@ def split_layers(
     if passes is not None and (passes < 1 or global_batch % passes):
         raise SpecError(f"a global batch of {global_batch:,} does not divide into {passes:,} passes of as many samples")
     remarks = []
+    usual = usual_collective(cluster, options)
     if collective is None:
-        own = AUTO if options.model == "paleo" else options.platform_of(cluster.device).collective
-        collective = AUTO if own == SERVERS else own
-        if own == SERVERS and gpus > 1:
-            remarks.append(f"{own} is the platform's collective; gradients of parts are added up by all-reduce instead")
+        collective = AUTO if usual == SERVERS else usual
+        if usual == SERVERS and gpus > 1:
+            remarks.append(
+                f"{usual} is the platform's collective; gradients of parts are added up by all-reduce instead"
+            )
     elif collective not in (*COLLECTIVES, AUTO):
         raise SpecError(f"collective {collective!r}{nearest(collective, (*COLLECTIVES, AUTO))}")
 
@@ -206,6 +208,11 @@ def split_layers(
         count *= 2
     assert best is not None
     return best
+
+
+def usual_collective(cluster: Cluster, options: Options) -> str:
+    """That of the platform, which may be a parameter server."""
+    return AUTO if options.model == "paleo" else options.platform_of(cluster.device).collective
 
 
 def _solved(
