@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                     raise SpecError(f"--study {args.study}: a worker cannot run the trials of {asked.command}")
                 problem = asked.study_problem(asked, attributes[PLANNED])
                 check_same(kept, study, problem)
-                say(f"joined {args.study}: {' '.join(asked.words)}".replace(f"{folder}/", ""))
+                say(f"joined {args.study}: {asked.command} {Path(asked.network).stem}")
                 with StudyProgress(question.in_words(asked)) as progress:
                     done = work(
                         problem, kept, study, most=args.trials, patience=args.patience, progress=progress, say=say

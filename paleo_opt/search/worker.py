@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -151,7 +152,8 @@ def check_same(kept: Kept, study: optuna.Study, problem: StudyProblem) -> None:
     Raises:
         SpecError: the networks, clusters or constants that ship with the program are others.
     """
-    known, here = study.user_attrs[IDENTITY], problem.identity
+    # As it comes back from the storage.
+    known, here = study.user_attrs[IDENTITY], json.loads(json.dumps(problem.identity))
     changed = [name for name in here if name in known and known[name] != here[name] and name != "variables"]
     if changed:
         name = next((name for name in changed if name != "question"), "question")
