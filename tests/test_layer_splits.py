@@ -176,12 +176,14 @@ class TestSearch:
     def test_the_best_of_all_places(self) -> None:
         alexnet = load_network("alexnet")
         search = paleo_opt.search_splits(alexnet, [P3, P4D], [4, 8], 512)
-        times = [point.answer.best.step_time_s for point in search.points if point.answer is not None]
+        times = [point.figures.step_s for point in search.points if point.figures is not None]
         assert len(times) == 4 and times == sorted(times) and search.every
         alone = [split_layers(alexnet, cluster, gpus, 512).best.step_time_s for cluster in (P3, P4D) for gpus in (4, 8)]
         assert sorted(alone) == times
         cheapest = paleo_opt.search_splits(alexnet, [P3, P4D], [4, 8], 512, minimize="cost")
-        assert cheapest.points[0].dollars_per_million == min(point.dollars_per_million for point in search.points)
+        dollars = [point.figures.dollars_per_million for point in search.points if point.figures is not None]
+        assert cheapest.points[0].figures is not None
+        assert cheapest.points[0].figures.dollars_per_million == min(dollars)
 
     def test_where_nothing_is_possible(self) -> None:
         alexnet = load_network("alexnet")

@@ -5,28 +5,28 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from paleo_opt.cli import options, values
+from paleo_opt.cli import operations, options, question, studying, values
 
 if TYPE_CHECKING:
-    from paleo_opt.estimator.options import Options
     from paleo_opt.hardware.cluster import Cluster
-    from paleo_opt.network.graph import Network
+    from paleo_opt.search.study_problem import StudyProblem
 
 OBJECTIVES = ("hidden", "sequence")
 MINIMIZED = ("time", "cost")
-PRICINGS = ("on_demand", "reserved_1y", "spot", "owned")
 MOST_SPLIT = 128
 
 _DESCRIPTION = """\
 For each layer its own way of being split over the GPUs: by samples, height,
 width, output channels, input channels, experts. The fastest assignment of all
 that fit, with what moves between layers that are split otherwise, against data
-parallelism, "one weird trick" and model parallelism.
+parallelism, "one weird trick" and model parallelism. Under budgets also where,
+and on how many GPUs.
 """
 _EXAMPLES = """\
   paleo-opt split vgg16 --on p4d.24xlarge --gpus 32 --global-batch 1024
   paleo-opt split alexnet --on owt-8xk20 --gpus 8 --global-batch 1024 --objective sequence
   paleo-opt split vgg16 --on p4d.24xlarge --on p3.16xlarge --gpus 8,16,32 --global-batch 1024
+  paleo-opt split vgg16 --on p4d.24xlarge --budget 64gpus --budget '$60' --global-batch 1024
 """
 
 
@@ -40,10 +40,14 @@ def add_parser(commands: Any) -> None:
         formatter_class=options.HelpFormatter,
     )
     options.add_network(parser)
+    parser.add_argument(
+        "--budget", type=question.budget, action="append", default=[], metavar="B",
+        help="64gpus, $5000, 36h or 200kWh; repeatable, all hold (default: none)",
+    )  # fmt: skip
     options.add_hardware(parser, repeatable=True)
     parser.add_argument(
         "--gpus", type=values.wholes(MOST_SPLIT), metavar="N,N,...",
-        help=f"devices, at most {MOST_SPLIT}; several numbers are compared (default: one node)",
+        help=f"devices, at most {MOST_SPLIT}; several numbers are compared (default: one node; under budgets all)",
     )  # fmt: skip
     parser.add_argument(
         "--global-batch", type=values.whole(options.MOST_SAMPLES), metavar="N",
@@ -58,8 +62,8 @@ def add_parser(commands: Any) -> None:
         help="hidden (default): all-reduces hide behind the backward pass; sequence: nothing hides, as in OptCNN",
     )  # fmt: skip
     parser.add_argument(
-        "--minimize", type=values.one_of(MINIMIZED), default="time", metavar="GOAL",
-        help="time (default) or cost: by which clusters and numbers of GPUs are compared",
+        "--minimize", type=values.one_of(MINIMIZED), metavar="GOAL",
+        help="time or cost, by which places are compared (default: time; cost where the only budget is time)",
     )  # fmt: skip
     parser.add_argument(
         "--trials", type=values.whole(1_000_000), default=200, metavar="N",
@@ -76,13 +80,12 @@ def add_parser(commands: Any) -> None:
         "--collective", type=values.one_of(options.COLLECTIVES), metavar="NAME",
         help=f"of the gradients: {', '.join(options.COLLECTIVES)} (default: the platform's)",
     )  # fmt: skip
+    options.add_target(parser)
     options.add_model(parser, inference=False)
-    parser.add_argument(
-        "--pricing", type=values.one_of(PRICINGS), default="on_demand", metavar="TERMS",
-        help=f"{', '.join(PRICINGS)} (default: on_demand)",
-    )  # fmt: skip
+    operations.add_operations(parser)
+    studying.add_study(parser)
     options.add_common(parser, options.SET_HELP)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, study_problem=study_problem)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,43 +95,47 @@ def run(args: argparse.Namespace) -> int:
         SpecError: bad input.
         InfeasibleError: no split fits a device's memory.
     """
-    from paleo_opt.errors import SpecError
+    asked = _asked(args)
 
-    if args.global_batch is None:
-        raise SpecError("--global-batch is missing; expected the samples of a step, all devices together")
-    network = options.network_of(args)
-
-    clusters = _clusters(args)
-
-    from paleo_opt.estimator.cost_table import compile_network
-    from paleo_opt.quantities import format_money, format_time
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.progress import StudyProgress
     from paleo_opt.report.split import SplitAnswer, render
     from paleo_opt.report.terminal import emit
     from paleo_opt.search.layer_split_study import search_splits
 
-    sizes = args.gpus or tuple(sorted({cluster.devices_per_node for cluster in clusters}))
-    with StudyProgress(format_time if args.minimize == "time" else format_money) as progress:
-        found = search_splits(
-            compile_network(network, args.conv_algorithm),
-            clusters,
-            sizes,
-            args.global_batch,
-            minimize=args.minimize,
-            trials=args.trials,
-            seed=args.seed,
-            options=_options(args, network),
-            progress=progress,
-            passes=args.passes,
-            objective=args.objective,
-            precision=args.precision,
-            collective=args.collective,
-        )
-    best = found.best.costs.cluster
-    answer = SplitAnswer(found, tuple(options.borrowed_price(args, best)))
+    with StudyProgress(question.in_words(args)) as progress:
+        found = search_splits(**asked, kept=studying.kept_of(args), progress=progress)
+    answer = SplitAnswer(found, tuple(options.borrowed_price(args, found.best.costs.cluster)))
     emit(dump(answer.to_json()) if args.json else render(answer))
     return 0
+
+
+def study_problem(args: argparse.Namespace, trials: int) -> StudyProblem:
+    """What the study of this command line searches, for `worker`. Raises `SpecError`."""
+    from paleo_opt.search.layer_split_study import make_places
+
+    return make_places(**_asked(args)).study_problem()
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `search_splits`, but for where its study is kept. Raises `SpecError`."""
+    from paleo_opt.errors import SpecError
+
+    if args.global_batch is None:
+        raise SpecError("--global-batch is missing; expected the samples of a step, all devices together")
+    network = options.network_of(args)
+    clusters = _clusters(args)
+
+    from paleo_opt.estimator.cost_table import compile_network
+
+    names = ("gpus", "global_batch", "minimize", "trials", "seed", "passes", "objective", "precision", "collective")
+    return {
+        "network": compile_network(network, args.conv_algorithm),
+        "clusters": clusters,
+        "budgets": args.budget,
+        "options": options.options_of(args, network),
+        **{name: getattr(args, name) for name in names},
+    }
 
 
 def _clusters(args: argparse.Namespace) -> list[Cluster]:
@@ -140,19 +147,3 @@ def _clusters(args: argparse.Namespace) -> list[Cluster]:
 
     overrides = options.settings(args.set)["cluster"]
     return [load_cluster(name, args.device, overrides) for name in names]
-
-
-def _options(args: argparse.Namespace, network: Network) -> Options:
-    from paleo_opt.estimator.options import Options, usual_platform
-
-    return Options(
-        model=args.model,
-        platform=args.platform or usual_platform(network, args.model),
-        updates=args.updates,
-        ppp_comp=args.ppp_comp,
-        ppp_comm=args.ppp_comm,
-        pipelined=args.pipelined,
-        workspace_limit=args.workspace_limit,
-        optimizer=args.optimizer,
-        pricing=args.pricing,
-    )

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.layer_splits.split_layers import Assignment, LayerSplit, LayerSplits
 from paleo_opt.quantities import format_count, format_memory, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.strategy_text import devices_text, plural
 from paleo_opt.report.terminal import Column, bold, dim, percent
-from paleo_opt.report.units import samples_word
+from paleo_opt.report.units import amount_text, samples_word
+from paleo_opt.search.budgets import budget_text
 from paleo_opt.search.layer_split_study import SplitSearch
+from paleo_opt.search.split_places import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
 
 _WORDS = {
     "sample": "samples", "height": "height", "width": "width", "copies": "copies", "outputs": "outputs",
@@ -86,7 +89,8 @@ class SplitAnswer:
             "objective": found.objective,
             **_figures(found.best),
             "samples_per_s": found.samples_per_s,
-            "usd_per_million_samples": self.search.points[0].dollars_per_million,
+            **_totals(self.search.points[0].figures),
+            "budgets": list(self.search.places.budgets.texts),
             "proof": {
                 "optimal": solution.exact,
                 "bound_s": solution.bound if math.isfinite(solution.bound) else None,
@@ -115,14 +119,26 @@ class SplitAnswer:
                 {
                     "cluster": point.cluster.name,
                     "gpus": point.gpus,
-                    "step_time_s": None if point.answer is None else point.answer.best.step_time_s,
-                    "usd_per_million_samples": point.dollars_per_million,
+                    "state": point.state,
+                    "within_budgets": point.feasible,
+                    "step_time_s": None if point.figures is None else point.figures.step_s,
+                    **_totals(point.figures),
                     "reason": point.reason,
                 }
                 for point in self.search.points
             ],
+            "places": {name.replace(" ", "_"): self.search.states[name] for name in STATES},
             "every_point": self.search.every,
         }
+
+
+def _totals(figures: Figures | None) -> dict[str, Any]:
+    return {
+        "usd_per_million_samples": None if figures is None else figures.dollars_per_million,
+        "time_to_target_s": None if figures is None else figures.time_s,
+        "cost_usd": None if figures is None else figures.cost_usd,
+        "energy_kwh": None if figures is None else figures.energy_kwh,
+    }
 
 
 def _figures(assignment: Assignment) -> dict[str, Any]:
@@ -151,18 +167,56 @@ def render(answer: SplitAnswer, room: int | None = None) -> str:
         f"{format_count(round(found.samples_per_s))} {samples_word(found.network)}/s",
         f"{format_memory(best.memory_bytes)} of {format_memory(costs.cluster.device.memory)}",
     ]
-    dollars = answer.search.points[0].dollars_per_million
+    totals = answer.search.points[0].figures
+    assert totals is not None
+    dollars = totals.dollars_per_million
     if not math.isnan(dollars):
         figures.append(f"{format_money(dollars)} a million {samples_word(found.network)}")
     lines += terminal.joined(figures, room, "  ", "   ")
-    for sentence in (_against(found), _proof(found)):
-        lines += terminal.wrapped(sentence, room, "  ", "  ")
+    for sentence in (_to_target(answer.search), _against(found), _proof(found), _places(answer.search)):
+        if sentence:
+            lines += terminal.wrapped(sentence, room, "  ", "  ")
     lines += ["", *_table(found, room)]
-    if len(answer.search.points) > 1:
-        lines += ["", *_points(answer.search, room)]
+    lines += _points(answer.search, room)
     for note in [*_notes(found), *found.remarks, *answer.remarks]:
         lines += [dim(line) for line in terminal.wrapped(note, room, "  ", "  ")]
     return "\n".join(lines)
+
+
+def _to_target(search: SplitSearch) -> str:
+    """What the training takes, where budgets say that it matters."""
+    figures, budgets, job = search.points[0].figures, search.places.budgets, search.places.table.network.job
+    if figures is None or job is None or not (budgets.texts or job.given):
+        return ""
+    amount = amount_text(job, float(job_samples(job, search.places.global_batch)))
+    told = [f"{amount} in {format_time(figures.time_s)}"]
+    if math.isfinite(figures.cost_usd):
+        told.append(f"for {format_money(figures.cost_usd)}")
+    if budgets.energy_kwh is not None:
+        told.append(f"with {budget_text('energy_kwh', figures.energy_kwh)}")
+    return " ".join(told)
+
+
+def _places(search: SplitSearch) -> str:
+    """How many places were solved, and what is known of the others."""
+    budgets, states = search.places.budgets, search.states
+    if not budgets.texts:
+        return ""
+    told = [f"{states[SOLVED]:,} solved"]
+    for state, words in (
+        (WORSE, "proved worse by a lower bound, without being solved"),
+        (BEYOND, "proved beyond the budgets likewise"),
+        (NO_FIT, "too small for it"),
+    ):
+        if states[state]:
+            told.append(f"{states[state]:,} {words}")
+    goal = "fastest" if search.minimize == "time" else "cheapest"
+    if not search.every:
+        told.append(f"{search.possible - len(search.points):,} not tried")
+    return (
+        f"the {goal} within {' and '.join(budgets.in_words())} of {plural(search.possible, 'place')} (a cluster and a "
+        f"number of GPUs): {', '.join(told)}"
+    )
 
 
 def _against(found: LayerSplits) -> str:
@@ -287,40 +341,48 @@ def _table(found: LayerSplits, room: int) -> list[str]:
 
 
 def _points(search: SplitSearch, room: int) -> list[str]:
+    shown = [point for point in search.points if point.state in (SOLVED, NO_FIT)]
+    if len(shown) < 2:
+        return []
+    to_target = bool(search.places.budgets.texts) and search.places.has_target
     columns = [
         Column("cluster", right=False),
         Column("GPUs"),
         Column("step"),
         Column("samples/s", keep=1),
         Column("$ a million", constant=False),
+        *([Column("to target"), Column("cost", constant=False)] if to_target else []),
         Column("data parallel", keep=2),
         Column("proved", right=False, keep=1),
     ]
     rows = []
-    for point in search.points[:_POINTS]:
-        name, answer = point.cluster.name, point.answer
-        if answer is None:
-            rows.append([name, str(point.gpus), "does not fit", "", "", "", ""])
+    for point in shown[:_POINTS]:
+        figures = point.figures
+        if figures is None:
+            rows.append([point.cluster.name, str(point.gpus), "does not fit", *[""] * (len(columns) - 3)])
             continue
-        dollars = "–" if math.isnan(point.dollars_per_million) else format_money(point.dollars_per_million)
-        data = answer.patterns["data parallel"].step_time_s / answer.best.step_time_s
-        gap = answer.solution.gap
-        proved = (
-            "yes" if answer.solution.exact else f"within {percent(gap).lstrip('<')}" if math.isfinite(gap) else "no"
-        )
+        gap = point.gap
+        proved = "yes" if gap == 0.0 else f"within {percent(gap).lstrip('<')}" if math.isfinite(gap) else "no"
+        target = [format_time(figures.time_s), _money(figures.cost_usd)] if to_target else []
         rows.append(
             [
-                name, str(point.gpus), format_time(answer.best.step_time_s), format_count(round(answer.samples_per_s)),
-                dollars, f"{times_text(data)}×", proved,
+                point.cluster.name, str(point.gpus), format_time(figures.step_s),
+                format_count(round(search.places.global_batch / figures.step_s)), _money(figures.dollars_per_million),
+                *target, f"{times_text(point.data_parallel_s / figures.step_s)}×",
+                proved if point.feasible else "beyond the budgets",
             ]
         )  # fmt: skip
-    lines = terminal.table(columns, rows, room, "  ")
-    rest = len(search.points) - len(rows)
+    lines = ["", *terminal.table(columns, rows, room, "  ")]
+    rest = len(shown) - len(rows)
     if rest > 0:
         lines.append(dim(f"  {rest} more: --json"))
-    if not search.every:
-        lines.append(dim(f"  {len(search.points):,} of {search.possible:,} places were tried, as Optuna chose them"))
+    if not search.every and not search.places.budgets.texts:
+        lines.append(dim(f"  {len(search.points):,} of {search.possible:,} places were tried (--trials)"))
     return lines
+
+
+def _money(dollars: float) -> str:
+    return "–" if math.isnan(dollars) else format_money(dollars)
 
 
 def _notes(found: LayerSplits) -> list[str]:

@@ -23,7 +23,7 @@ from paleo_opt.report.out.copies import OWN, Copies, is_path
 from paleo_opt.spec_file import Fields, as_text, read_spec
 
 FILE = "request.yaml"
-COMMANDS = ("recommend", "pareto", "estimate", "fleet")
+COMMANDS = ("recommend", "pareto", "estimate", "fleet", "split")
 #: Options whose values name a spec, with its kind.
 SPECS = {"on": "cluster", "device": "device", "space": "space"}
 #: Fields that ``--set`` may give the name of a spec, by how they end.
