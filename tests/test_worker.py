@@ -64,7 +64,7 @@ def trials_of(storage: str, name: str) -> list[optuna.trial.FrozenTrial]:
         return []
 
 
-def until(condition: Any, seconds: float = 60.0) -> Any:
+def until(condition: Any, seconds: float = 120.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"
@@ -72,15 +72,18 @@ def until(condition: Any, seconds: float = 60.0) -> Any:
     return found
 
 
-def running(storage: str, name: str, worker: subprocess.Popen[str]) -> optuna.trial.FrozenTrial | None:
-    """The trial that a process runs; the process stands still where there is one, and goes on where there is none."""
-    worker.send_signal(signal.SIGSTOP)
-    for trial in trials_of(storage, name):
-        mine = str(trial.user_attrs.get(WORKER, "")).endswith(f" {worker.pid}")
-        if mine and trial.state == TrialState.RUNNING and "shard" in trial.params:
-            return trial
-    worker.send_signal(signal.SIGCONT)
-    time.sleep(0.1)
+def running(server: PostgresServer, storage: str, worker: subprocess.Popen[str]) -> int | None:
+    """The number of the trial that a process has chosen a point for and runs; the process then stands still."""
+    query = f"""select trials.number from trials join trial_user_attributes on trials.trial_id =
+        trial_user_attributes.trial_id join trial_params on trials.trial_id = trial_params.trial_id where
+        trials.state = 'RUNNING' and key = '{WORKER}' and value_json like '% {worker.pid}"'"""
+    database = storage.rpartition("/")[2]
+    if server.run(query, database):
+        worker.send_signal(signal.SIGSTOP)
+        if found := server.run(query, database):
+            number: int = found[0][0]
+            return number
+        worker.send_signal(signal.SIGCONT)
     return None
 
 
@@ -104,10 +107,12 @@ def test_a_sweep_survives_all_that_happens_to_its_workers(server: PostgresServer
         until(lambda: all("no such study" in log.read_text() for log in logs))
         askers += [start(*LARGER, "--sweep", "--shard-size", "500k", *where) for _ in range(2)]
         killed, ended, last = workers
-        before = until(lambda: running(storage, name, killed))
+        until(lambda: running(server, storage, killed) is not None)
+        lost = [running(server, storage, killed)]
         done = {t.number: t for t in trials_of(storage, name) if t.state == TrialState.COMPLETE}
         killed.kill()
-        handed_back = until(lambda: running(storage, name, ended))
+        until(lambda: running(server, storage, ended) is not None)
+        lost.append(running(server, storage, ended))
         ended.send_signal(signal.SIGCONT)
         ended.send_signal(signal.SIGTERM)
         said = ended.communicate(timeout=60)[0]
@@ -133,11 +138,11 @@ def test_a_sweep_survives_all_that_happens_to_its_workers(server: PostgresServer
     for number, trial in done.items():
         assert trials[number].system_attrs[RESULT] == trial.system_attrs[RESULT]
     # What was lost with its process is another trial's now.
-    for lost in (before, handed_back):
-        assert trials[lost.number].state == TrialState.FAIL
-        again = [t for t in solved if t.params["shard"] == lost.params["shard"]]
-        assert again and all(t.number > lost.number for t in again)
-        assert any(lost.number in t.system_attrs.get(RETRIES, ()) for t in trials)
+    for number in lost:
+        assert number is not None and trials[number].state == TrialState.FAIL
+        again = [t for t in solved if t.params["shard"] == trials[number].params["shard"]]
+        assert again and all(t.number > number for t in again)
+        assert any(number in t.system_attrs.get(RETRIES, ()) for t in trials)
     mine = [t for t in solved if str(t.user_attrs[WORKER]).endswith(f" {last.pid}")]
     assert json.loads(report)["trials"] == len(mine)
     assert json.loads(report)["strategies"] == sum(t.user_attrs["strategies"] for t in mine)
