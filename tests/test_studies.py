@@ -16,8 +16,9 @@ from study_cases import shards, valley
 
 from paleo_opt.errors import SpecError
 from paleo_opt.search.kept_study import run_kept
-from paleo_opt.search.studies import Kept, delete, list_studies, load, open_storage, shown
+from paleo_opt.search.studies import Kept, delete, list_studies, load
 from paleo_opt.search.study import RESULT
+from paleo_opt.search.study_storage import open_storage, shown
 
 HERE = Path(__file__).parent
 

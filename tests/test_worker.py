@@ -22,8 +22,9 @@ from study_cases import shards
 from paleo_opt.errors import SpecError
 from paleo_opt.search.heartbeats import Database
 from paleo_opt.search.kept_study import run_kept
+from paleo_opt.search.lost_trials import fail_lost
 from paleo_opt.search.point_sampler import RETRIES
-from paleo_opt.search.studies import IDENTITY, Kept, fail_lost, load
+from paleo_opt.search.studies import IDENTITY, Kept, load
 from paleo_opt.search.study import RESULT, WORKER, this_process
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,8 @@ from paleo_opt.report.recommendation import importance_texts
 from paleo_opt.report.terminal import Column, bold, dim
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.importance import Importance, shares_of
-from paleo_opt.search.studies import IDENTITY, Listed, listed, shown
+from paleo_opt.search.studies import IDENTITY, Listed, listed
+from paleo_opt.search.study_storage import shown
 
 if TYPE_CHECKING:
     import optuna
