@@ -41,7 +41,8 @@ def random_costs(edges: list[tuple[int, int]], sizes: list[int], seed: int, **fi
         for i in range(len(sizes))
     )
     usual: dict[str, Any] = {
-        "passes": 2, "overlap": 0.9, "contention": 0.2, "bucket_parameters": 4.0, "fixed": 1.0, "reserve": 3.0
+        "passes": 2, "overlap": 0.9, "contention": 0.2, "bucket_parameters": 4.0, "fixed": 1.0, "reserve": 3.0,
+        "assignments": 1,
     }  # fmt: skip
     return SplitCosts(
         table=TABLE, cluster=CLUSTER, devices=8, samples=8, precision="fp32", optimizer="sgd", layers=layers,

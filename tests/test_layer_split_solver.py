@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paleo_opt.layer_splits.step_time import gradient_buckets
+from paleo_opt.search.choice_elimination import descended, remaining
 from paleo_opt.search.layer_split_study import kernel_problem
 from paleo_opt.search.series_parallel import Kernel, Optimum, PairwiseCosts, cheapest, joined, kernel_of
 from paleo_opt.search.study import run_study
@@ -52,6 +53,28 @@ def test_any_graph_is_solved_as_by_trying_everything(costs: PairwiseCosts) -> No
     found = cheapest(costs)
     assert isinstance(found, Optimum) and found.exact
     assert found.cost == least(costs) == costs.total(found.chosen)
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.integers(0, 10**6))
+def test_what_is_left_out_is_in_no_cheaper_assignment(costs: PairwiseCosts, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    known = descended(costs, [int(draw.integers(node.size)) for node in costs.nodes])
+    left = remaining(costs, costs.total(known))
+    every = list(product(*(range(node.size) for node in costs.nodes)))
+    gone = [chosen for chosen in every if left.index(chosen) is None]
+    assert all(costs.total(chosen) > costs.total(known) for chosen in gone)
+    found = cheapest(left.costs)
+    assert isinstance(found, Optimum)
+    assert found.cost == least(costs) == costs.total(left.chosen(found.chosen))
+    for chosen in every:
+        there = left.index(chosen)
+        assert there is None or (left.chosen(there) == chosen and left.costs.total(there) == costs.total(chosen))
+
+
+def test_where_one_choice_is_far_cheaper_the_others_are_left_out() -> None:
+    costs = PairwiseCosts([np.array([0.0, 9.0]), np.array([9.0, 0.0])], {(0, 1): np.array([[1.0, 2.0], [0.0, 3.0]])})
+    assert [of.tolist() for of in remaining(costs, 2.0).kept] == [[0], [1]]
 
 
 @pytest.mark.parametrize(("edges", "nodes"), [(chain(6), 6), (LADDER, 6), (INCEPTION, 6)])

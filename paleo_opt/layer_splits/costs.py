@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paleo_opt.errors import SpecError
 from paleo_opt.estimator.collectives import AUTO
@@ -54,6 +56,9 @@ class SplitCosts:
         contention: Share of what hides that lengthens the computation behind it.
         bucket_parameters: After which a bucket of gradients is full.
         reserve: Bytes that the platform keeps.
+        assignments: How many ways there are to give every layer a split, with those that were left out.
+        kinds: Of the layers.
+        maker: Of the costs of edges.
     """
 
     table: CostTable
@@ -72,6 +77,9 @@ class SplitCosts:
     contention: float
     bucket_parameters: float
     reserve: float
+    assignments: int
+    kinds: tuple[LayerKind, ...] = field(default=(), repr=False)
+    maker: CostMaker | None = field(default=None, repr=False)
 
     @property
     def memory(self) -> PairwiseCosts:
@@ -85,16 +93,8 @@ class SplitCosts:
         workspace = max((float(one.workspace[k]) for one, k in zip(self.nodes, chosen, strict=True)), default=0.0)
         return self.reserve + self.memory.total(chosen) + workspace
 
-    @property
-    def assignments(self) -> int:
-        """How many ways there are to give every layer a split."""
-        count = 1
-        for one in self.choices:
-            count *= len(one.degrees)
-        return count
 
-
-def split_costs(
+def bare_costs(
     table: CostTable,
     cluster: Cluster,
     devices: int,
@@ -103,9 +103,8 @@ def split_costs(
     precision: str | None = None,
     collective: str = AUTO,
     options: Options | None = None,
-    moving: bool = True,
 ) -> SplitCosts:
-    """The costs of every split of every layer.
+    """The costs of every split of every layer, without what moves between layers: there are no edges.
 
     Args:
         table: The compiled network.
@@ -116,8 +115,6 @@ def split_costs(
         precision: The device's best for training.
         collective: Of the gradients' all-reduces.
         options: The model's constants.
-        moving: Whether what moves between layers is counted; without it there are no edges, and every assignment costs
-            less than it does.
 
     Raises:
         SpecError: another model than the roofline's, inference, asynchronous updates, a parameter server, more devices
@@ -133,6 +130,7 @@ def split_costs(
     readers = Counter(parent for layer in layers for parent in layer.parents)
     kinds = [kind_of(layer, readers[layer.name], layer.parents[0] in inputs) for layer in layers]
     of_kind = {kind: choices(kind.layer, devices, samples) for kind in kinds}
+    assignments = prod(len(of_kind[kind].rows) for kind in kinds)
     fabric = make_fabric(places.sending, devices)
     optimizer = options.optimizer or table.network.usual_optimizer
     limit = options.workspace_limit / float(places.element_bytes[0])
@@ -153,12 +151,58 @@ def split_costs(
         layers=layers,
         choices=tuple(of_kind[kind] for kind in kinds),
         nodes=tuple(nodes[kind] for kind in kinds),
-        edges=_edges(maker, layers, kinds, of_kind) if moving else {},
+        edges={},
         fixed=float(attained.step_overhead[0]) + launch,
         overlap=float(places.sending.overlap[0]),
         contention=float(places.sending.contention[0]),
         bucket_parameters=float(places.sending.bucket_parameters[0]),
         reserve=options.memory_reserve,
+        assignments=assignments,
+        kinds=tuple(kinds),
+        maker=maker,
+    )
+
+
+def split_costs(
+    table: CostTable,
+    cluster: Cluster,
+    devices: int,
+    samples: int,
+    passes: int = 1,
+    precision: str | None = None,
+    collective: str = AUTO,
+    options: Options | None = None,
+) -> SplitCosts:
+    """The costs of every split of every layer, and of every pair of splits of two layers that read one another.
+
+    Arguments and errors are those of `bare_costs`.
+    """
+    return with_edges(bare_costs(table, cluster, devices, samples, passes, precision, collective, options))
+
+
+def with_edges(bare: SplitCosts, kept: Sequence[NDArray[np.bool_]] | None = None) -> SplitCosts:
+    """``bare`` with the costs of its edges.
+
+    Args:
+        bare: Without them.
+        kept: For each layer, the splits to consider; None for all. What is kept of one layer is of all that are alike.
+    """
+    assert bare.maker is not None
+    of_kind = dict(zip(bare.kinds, bare.choices, strict=True))
+    nodes = dict(zip(bare.kinds, bare.nodes, strict=True))
+    if kept is not None:
+        of_any: dict[LayerKind, NDArray[np.bool_]] = {}
+        for kind, mask in zip(bare.kinds, kept, strict=True):
+            of_any[kind] = of_any[kind] | mask if kind in of_any else mask
+        for kind, mask in of_any.items():
+            of_kind[kind] = replace(of_kind[kind], rows=of_kind[kind].rows[mask], degrees=of_kind[kind].degrees[mask])
+            nodes[kind] = nodes[kind].at(mask)
+    return replace(
+        bare,
+        choices=tuple(of_kind[kind] for kind in bare.kinds),
+        nodes=tuple(nodes[kind] for kind in bare.kinds),
+        edges=_edges(bare.maker, bare.layers, bare.kinds, of_kind),
+        maker=None,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paleo_opt.estimator.collectives import AUTO
 from paleo_opt.estimator.communication import communication_time
@@ -23,11 +24,15 @@ from paleo_opt.layer_splits.degrees import (
     Choices,
     Floats,
     Integers,
+    all_degrees,
 )
-from paleo_opt.layer_splits.regions import moves, reading
+from paleo_opt.layer_splits.regions import Moves, Reading, moves, moves_between, reading
 from paleo_opt.layer_splits.shares import Parts, halo, share_of
 from paleo_opt.layer_splits.times import Fabric, LayerKind, ShareTimes, canonical
 from paleo_opt.network.graph import RNN_GATES, Layer
+
+#: Edges whose splits could be of the same axes: about so many share one computation.
+_SHARED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,10 @@ class LayerCosts:
     update: Floats
     memory: Floats
     workspace: Floats
+
+    def at(self, kept: NDArray[np.bool_]) -> LayerCosts:
+        """Of some of the splits."""
+        return LayerCosts(**{one.name: getattr(self, one.name)[kept] for one in fields(self)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,17 +189,27 @@ class CostMaker:
         key = (source, target, number)
         if key not in self._edges:
             fabric = self.fabric
-            found = moves(
-                fabric.devices, fabric.units, of.axes, source.layer.experts is not None, to.axes,
-                reading(target.layer, number),
-            )  # fmt: skip
-            at = np.ix_(of.rows, to.rows)
             size = float(source.layer.output_size) * self.samples
-            forward, backward = (
-                np.array([one[at] for one in part]).reshape(-1, of.rows.size, to.rows.size)
-                for part in (found.forward, found.backward)
-            )
-            back = fabric.exchange_time(backward * size * self.element)
-            time = fabric.exchange_time(forward * size * self.element) + back
-            self._edges[key] = EdgeCosts(time, back, found.kept[at] * size * self.weight)
+            found = self._moves(source.layer.experts is not None, of, to, reading(target.layer, number))
+            forward, backward = found.forward, found.backward
+            for part in (forward, backward):
+                part *= size
+                part *= self.element
+            back = fabric.exchange_time(backward)
+            time = fabric.exchange_time(forward)
+            time += back
+            self._edges[key] = EdgeCosts(time, back, found.kept * size * self.weight)
         return self._edges[key]
+
+    def _moves(self, experts: bool, of: Choices, to: Choices, how: Reading) -> Moves:
+        """Between the splits of two layers, as arrays that may be written to."""
+        devices, units = self.fabric.devices, self.fabric.units
+        every = len(all_degrees(devices, of.axes)) * len(all_degrees(devices, to.axes))
+        if _SHARED * of.rows.size * to.rows.size < every:
+            return moves_between(devices, units, of.degrees, experts, to.degrees, how)
+        # Many layers have the same axes, so that all is computed once and each takes its part of it.
+        found = moves(devices, units, of.axes, experts, to.axes, how)
+        source, target = np.ix_(of.rows, to.rows)
+        return Moves(
+            found.forward[:, source, target], found.backward[:, source, target], found.kept[source, target]
+        )  # fmt: skip

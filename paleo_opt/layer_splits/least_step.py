@@ -15,8 +15,8 @@ from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.layer_splits.costs import SplitCosts, split_costs
-from paleo_opt.layer_splits.patterns import DATA, patterns
+from paleo_opt.layer_splits.costs import bare_costs
+from paleo_opt.layer_splits.promising import surely_fits
 from paleo_opt.layer_splits.split_layers import usual_collective
 from paleo_opt.layer_splits.step_time import StepTime, step_time
 
@@ -59,15 +59,13 @@ def least_step(
     found: list[LeastStep] = []
     count, last = passes or 1, False
     while global_batch % count == 0:
-        costs = split_costs(
-            table, cluster, gpus, global_batch // count, count, precision, collective, options, moving=False
-        )
+        costs = bare_costs(table, cluster, gpus, global_batch // count, count, precision, collective, options)
         step = step_time(costs, objective)
         compute = sum(count * float((node.forward + node.backward).min()) for node in costs.nodes)
         update = sum(float(node.update.min()) for node in costs.nodes)
         found.append(LeastStep(_least(step), compute, update))
         # `split_layers` stops at the first number of passes that fits, or one later.
-        fits = _surely_fits(costs)
+        fits = surely_fits(costs)
         if passes is not None or last or (fits and count == 1):
             break
         last, count = fits, 2 * count
@@ -80,11 +78,3 @@ def _least(step: StepTime) -> float:
     """The largest, over the sums of a step, of the least of each."""
     rows = np.eye(step.sync.shape[0])
     return max(sum(float(costs.min()) for costs in step.mixed(row).nodes) for row in rows) + step.costs.fixed
-
-
-def _surely_fits(costs: SplitCosts) -> bool:
-    """Whether data parallelism fits, of which nothing is kept of other devices' activations."""
-    chosen = patterns(costs)[DATA]
-    alike = {tuple(one.degrees[k].tolist()) for one, k in zip(costs.choices, chosen, strict=True)}
-    experts = any(layer.experts is not None for layer in costs.layers)
-    return len(alike) == 1 and not experts and costs.memory_of(chosen) <= costs.cluster.device.memory

@@ -172,7 +172,15 @@ def moves(
         experts: Whether the layer that writes is Experts.
         how: The other reads.
     """
-    of_source, of_target = all_degrees(devices, source_axes), all_degrees(devices, target_axes)
+    return moves_between(
+        devices, units, all_degrees(devices, source_axes), experts, all_degrees(devices, target_axes), how
+    )
+
+
+def moves_between(
+    devices: int, units: tuple[int, ...], of_source: Integers, experts: bool, of_target: Integers, how: Reading
+) -> Moves:
+    """As `moves`, between some splits. Shapes (K, 6) and (K', 6)."""
     source = written(of_source, devices, units, experts)
     target = read(of_target, devices, units, how)
     shape = (len(of_source), len(of_target))
@@ -183,29 +191,47 @@ def moves(
         rows = max(1, _AT_ONCE // (shape[1] * count))
         need = (target.high[level] - target.low[level]).prod(axis=0)[None]
         added = target.partial[level][None, :, None]
+        # Arrays of this size are made once: making one takes as long as filling it.
+        one, other = (np.empty((min(rows, shape[0]), shape[1], count), dtype=np.float32) for _ in range(2))
         for start in range(0, shape[0], rows):
             at = slice(start, start + rows)
             held = (source.high[level][:, at] - source.low[level][:, at]).prod(axis=0)[:, None]
-            both = np.ones((held.shape[0], shape[1], count), dtype=np.float32)
-            for axis in range(4):
-                ends = np.minimum(source.high[level][axis, at][:, None], target.high[level][axis][None])
-                ends -= np.maximum(source.low[level][axis, at][:, None], target.low[level][axis][None])
-                both *= np.maximum(ends, 0.0, out=ends)
+            both, taken = one[: len(held)], other[: len(held)]
+            _overlap(source, target, level, at, both, taken)
             addends = source.partial[level][at, None, None]
-            forward[level, at] = _taken_in(held, need, both, addends).max(axis=2)
-            backward[level, at] = _taken_in(need, held, both, added).max(axis=2)
+            forward[level, at] = _taken_in(held, need, both, addends, taken).max(axis=2)
+            backward[level, at] = _taken_in(need, held, both, added, taken).max(axis=2)
             if level == 0:
-                kept[at] = (need - both).max(axis=2)
+                kept[at] = np.subtract(need, both, out=taken).max(axis=2)
     # Rounding of thirds and the like is no traffic.
     for found in (forward, backward, kept):
         found[found < 1e-6] = 0.0
     return Moves(forward, backward, kept)
 
 
-def _taken_in(held: Shares, need: Shares, both: Shares, addends: Shares) -> Shares:
+def _overlap(source: Boxes, target: Boxes, level: int, at: slice, both: Shares, ends: Shares) -> None:
+    """Fill ``both`` with the share of the tensor that lies in two boxes; ``ends`` is room to work in."""
+    both.fill(1.0)
+    for axis in range(4):
+        low, high = source.low[level][axis, at][:, None], source.high[level][axis, at][:, None]
+        to_low, to_high = target.low[level][axis][None], target.high[level][axis][None]
+        if not low.any() and (high == 1.0).all():
+            both *= to_high - to_low
+        elif not to_low.any() and (to_high == 1.0).all():
+            both *= high - low
+        else:
+            np.minimum(high, to_high, out=ends)
+            # Ends before starts do not overlap.
+            ends -= np.maximum(low, to_low)
+            both *= np.maximum(ends, 0.0, out=ends)
+
+
+def _taken_in(held: Shares, need: Shares, both: Shares, addends: Shares, room: Shares) -> Shares:
     """Share of a tensor that a unit takes in: to add up its box of what it holds, then what it needs and lacks.
 
-    Adding up leaves each of the ``addends`` units one part of the box, the one that it needs most.
+    Adding up leaves each of the ``addends`` units one part of the box, the one that it needs most. Written to ``room``.
     """
-    taken: Shares = held * (addends - 1.0) / addends + np.maximum(need - np.minimum(both, held / addends), 0.0)
+    taken: Shares = np.minimum(both, held / addends, out=room)
+    np.maximum(np.subtract(need, taken, out=taken), 0.0, out=taken)
+    taken += held * (addends - 1.0) / addends
     return taken

@@ -17,8 +17,9 @@ References:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +28,11 @@ from paleo_opt.layer_splits.branches import SAME, Branches, Chosen, masked
 from paleo_opt.layer_splits.costs import SplitCosts
 from paleo_opt.layer_splits.step_time import StepTime
 from paleo_opt.quantities import format_memory
+from paleo_opt.search.choice_elimination import descended, remaining
 from paleo_opt.search.series_parallel import MOST_CUTS, Kernel, Optimum, PairwiseCosts, cheapest
+
+#: Assignments found last that a graph's cheapest is compared with.
+_REMEMBERED = 4
 
 
 @dataclass(frozen=True)
@@ -78,23 +83,34 @@ class Solver:
     first: Sequence[Chosen] = ()
     most_cuts: int = MOST_CUTS
     solved: int = field(default=0, init=False)
+    _found: deque[Chosen] = field(default_factory=lambda: deque(maxlen=_REMEMBERED), init=False)
 
     def minimum(self, costs: PairwiseCosts) -> Optimum:
-        """The cheapest assignment: exact, or the best of a study where a cut has too many choices."""
-        found = cheapest(costs, most_cuts=self.most_cuts)
+        """The cheapest assignment: exact, or the best of a study where a cut has too many choices.
+
+        Splits that no assignment cheaper than a known one has are left out first.
+        """
+        known = [chosen for chosen in (*self.first, *self._found) if np.isfinite(costs.total(chosen))]
+        most = np.inf
+        if known:
+            most = costs.total(descended(costs, min(known, key=costs.total)))
+        left = remaining(costs, most)
+        found = cheapest(left.costs, most_cuts=self.most_cuts)
         if isinstance(found, Kernel):
             from paleo_opt.search.layer_split_study import kernel_problem
             from paleo_opt.search.study import run_study
 
-            problem = kernel_problem(found, self.first)
+            first = [chosen for chosen in map(left.index, self.first) if chosen is not None]
+            problem = kernel_problem(found, first)
             run = run_study(problem, trials=self.trials, seed=self.seed)
             best = run.best_trial
             assert best is not None
             cost, chosen = found.solve([int(best.params[name]) for name in problem.variables])
-            self.solved += len(run.finished)
-            return Optimum(cost, chosen, False, found.cut, len(run.finished))
+            found = Optimum(cost, chosen, False, found.cut, len(run.finished))
         self.solved += found.tried
-        return found
+        optimum = replace(found, chosen=left.chosen(found.chosen))
+        self._found.append(optimum.chosen)
+        return optimum
 
 
 def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:

@@ -13,9 +13,10 @@ from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.layer_splits.branches import Chosen
-from paleo_opt.layer_splits.costs import SplitCosts, split_costs
+from paleo_opt.layer_splits.costs import SplitCosts, bare_costs, with_edges
 from paleo_opt.layer_splits.degrees import AXES
 from paleo_opt.layer_splits.patterns import patterns
+from paleo_opt.layer_splits.promising import promising
 from paleo_opt.layer_splits.solve import Solution, Solver, fastest
 from paleo_opt.layer_splits.step_time import OBJECTIVES, step_time
 from paleo_opt.network.graph import Layer, Network
@@ -186,7 +187,8 @@ def split_layers(
         raise SpecError(f"collective {collective!r}{nearest(collective, (*COLLECTIVES, AUTO))}")
 
     def solved(count: int) -> LayerSplits:
-        costs = split_costs(table, cluster, gpus, global_batch // count, count, precision, collective, options)
+        bare = bare_costs(table, cluster, gpus, global_batch // count, count, precision, collective, options)
+        costs = with_edges(bare, promising(bare, objective))
         return _solved(costs, objective, collective, trials, seed, tuple(remarks))
 
     if passes is not None:

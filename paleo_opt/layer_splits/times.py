@@ -82,15 +82,13 @@ def _tables(
         for kind in kinds:
             for parts in _parts_of(kind, devices):
                 by_parts.setdefault(parts[2] if kind.layer.type in RNN_GATES else 1, []).append((kind, parts))
+        named = {kind: replace(kind.layer, name=str(kind.readers)) for kind in kinds}
         algorithms = kernel_algorithms(table.conv_algorithm)
         found = []
         for divided, members in by_parts.items():
             for start in range(0, len(members), _ROWS):
                 some = members[start : start + _ROWS]
-                layers = [
-                    (index, replace(share_of(kind.layer, parts), name=str(kind.readers)))
-                    for index, (kind, parts) in enumerate(some)
-                ]
+                layers = [(index, share_of(named[kind], parts)) for index, (kind, parts) in enumerate(some)]
                 readers = {str(kind.readers): kind.readers for kind, _ in some}
                 found.append((some, compile_kernels(layers, divided, readers, algorithms)))
         table.memos[key] = found
@@ -179,16 +177,21 @@ class Fabric:
             Shape (...).
         """
         routes = self.routes
+        # Arrays of many megabytes: what can be written in place is.
         steps = np.zeros(volume.shape[1:])
         small, large = np.zeros(volume.shape[1:]), np.zeros(volume.shape[1:])
         for moved, level in zip(volume, self.levels, strict=True):
             seconds = moved / routes.rate[0, level]
             some = moved > 0.0
             steps += some * (np.ceil(np.log2(routes.joined[0, level])) * routes.step[0, level])
-            small = np.maximum(small, seconds / routes.low_latency[0, level])
-            large = np.maximum(large, seconds + some * routes.ramp[0, level])
-        time: Floats = np.where(large > 0.0, routes.startup[0] + steps + np.minimum(small, large), 0.0)
-        return time
+            np.maximum(small, seconds / routes.low_latency[0, level], out=small)
+            seconds += some * routes.ramp[0, level]
+            np.maximum(large, seconds, out=large)
+        anything = large > 0.0
+        steps += routes.startup[0]
+        steps += np.minimum(small, large, out=small)
+        steps *= anything
+        return steps
 
 
 def make_fabric(sending: Sending, devices: int) -> Fabric:
