@@ -24,6 +24,8 @@ _WORDS = {
 }  # fmt: skip
 #: Other clusters and numbers of GPUs that are shown.
 _POINTS = 12
+#: Factors below this are no gain: the model is not as exact.
+_TOLD = 1.01
 #: Lines of a block of layers that is looked for in the lines that follow.
 _LONGEST_BLOCK = 8
 
@@ -228,7 +230,8 @@ def _against(found: LayerSplits) -> str:
             continue
         factor = pattern.step_time_s / found.best.step_time_s
         fits = "" if pattern.fits else f", which does not fit: {format_memory(pattern.memory_bytes)}"
-        told.append(f"{times_text(factor)}× {name} ({format_time(pattern.step_time_s)}{fits})")
+        gain = f"{times_text(factor)}×" if factor >= _TOLD else f"less than {_TOLD - 1:.0%} faster than"
+        told.append(f"{gain} {name} ({format_time(pattern.step_time_s)}{fits})")
     return "as fast as " + "; ".join(told) if len(told) == 1 and "same" in told[0] else "; ".join(told)
 
 
@@ -400,6 +403,12 @@ def _notes(found: LayerSplits) -> list[str]:
         notes.append(
             "parts are numbered in the order in which a split is written, the last named on neighbouring GPUs; "
             "copies compute the same"
+        )
+    job = found.network.job
+    if job is not None and found.global_batch > job.max_global_batch:
+        notes.append(
+            f"a global batch of {found.global_batch:,} is above {job.max_global_batch:,}, the largest with which the "
+            "target was reached: time and money to it are a guess"
         )
     if found.network.transformer is not None:
         notes.append(
