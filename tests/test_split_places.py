@@ -124,7 +124,7 @@ class TestBudgets:
         with pytest.raises(InfeasibleError) as raised:
             search_splits(ALEXNET, [P3, P4D], None, 1024, budgets=["8gpus", "$4", "20min"])
         first, second = str(raised.value).splitlines()
-        assert first.startswith("nothing within 8 GPUs and $4 and 20 min: none of 8 clusters and numbers of GPUs")
+        assert first.startswith("nothing within 8 GPUs and $4 and 20 min: none of 8 places")
         known = every_place([1, 2, 4, 8], budgets=["8gpus", "$4", "20min"])
         best = min(known, key=lambda point: max(point.excess.values()))
         assert second.startswith(f"nearest: {best.gpus} GPUs of {best.cluster.name}, ")

@@ -66,6 +66,26 @@ class Solution:
         return 0.0 if self.exact else (self.time - self.bound) / self.time
 
 
+class TooLargeError(InfeasibleError):
+    """No assignment fits a device's memory.
+
+    Attributes:
+        needed: Bytes of the one that takes least.
+        reason: The message, but for what would need less.
+    """
+
+    def __init__(self, costs: SplitCosts, needed: float, capacity: float) -> None:
+        name, device = costs.table.network.name, costs.cluster.device.name
+        self.needed = needed
+        self.reason = (
+            f"no split of {name} over {costs.devices:,} × {device} fits: the one of least memory needs "
+            f"{format_memory(needed)} of {format_memory(capacity)} in passes of {costs.samples:,} "
+            f"sample{'s'[: costs.samples > 1]}"
+        )
+        smaller = "smaller passes (--passes) or more GPUs need less" if costs.samples > 1 else "more GPUs need less"
+        super().__init__(f"{self.reason}; {smaller}")
+
+
 @dataclass(eq=False)
 class Solver:
     """Solves graphs of one network.
@@ -139,7 +159,7 @@ def fastest(step: StepTime, capacity: float, solver: Solver) -> Solution:
     for chosen in seen:
         search.consider(chosen)
     if search.best is None:
-        raise InfeasibleError(_too_large(costs, min(map(costs.memory_of, seen)), capacity))
+        raise TooLargeError(costs, min(map(costs.memory_of, seen)), capacity)
     bound = search.run(seen) if found.exact else -np.inf
     best = search.best
     total = step.total(best)
@@ -162,13 +182,3 @@ def least_memory(costs: SplitCosts, solver: Solver) -> Chosen:
             break
     assert best is not None
     return best
-
-
-def _too_large(costs: SplitCosts, needed: float, capacity: float) -> str:
-    name, device = costs.table.network.name, costs.cluster.device.name
-    smaller = "smaller passes (--passes) or more GPUs need less" if costs.samples > 1 else "more GPUs need less"
-    return (
-        f"no split of {name} over {costs.devices:,} × {device} fits: the one of least memory needs "
-        f"{format_memory(needed)} of {format_memory(capacity)} in passes of {costs.samples:,} "
-        f"sample{'s'[: costs.samples > 1]}; {smaller}"
-    )

@@ -17,7 +17,7 @@ from paleo_opt.layer_splits.costs import SplitCosts, bare_costs, with_edges
 from paleo_opt.layer_splits.degrees import AXES
 from paleo_opt.layer_splits.patterns import patterns
 from paleo_opt.layer_splits.promising import promising
-from paleo_opt.layer_splits.solve import Solution, Solver, fastest
+from paleo_opt.layer_splits.solve import Solution, Solver, TooLargeError, fastest
 from paleo_opt.layer_splits.step_time import OBJECTIVES, step_time
 from paleo_opt.network.graph import Layer, Network
 
@@ -194,13 +194,19 @@ def split_layers(
     if passes is not None:
         return solved(passes)
     best: LayerSplits | None = None
+    too_large: list[TooLargeError] = []
     count = 1
     while global_batch % count == 0:
         try:
             found = solved(count)
-        except InfeasibleError:
+        except TooLargeError as error:
+            too_large.append(error)
             if global_batch % (2 * count) and best is None:
-                raise
+                # Fewer samples need less, but where experts are divided by samples.
+                nearest_to = min(too_large, key=lambda one: one.needed)
+                transformer = table.network.transformer is not None
+                other = "paleo-opt recommend shards parameters too" if transformer else "more GPUs need less"
+                raise InfeasibleError(f"{nearest_to.reason}, of all passes the best; {other}") from None
         else:
             if best is not None:
                 return min(best, found, key=lambda one: one.best.step_time_s)

@@ -230,7 +230,8 @@ def _against(found: LayerSplits) -> str:
             continue
         factor = pattern.step_time_s / found.best.step_time_s
         fits = "" if pattern.fits else f", which does not fit: {format_memory(pattern.memory_bytes)}"
-        gain = f"{times_text(factor)}×" if factor >= _TOLD else f"less than {_TOLD - 1:.0%} faster than"
+        even = pattern.fits and factor < _TOLD
+        gain = f"less than {_TOLD - 1:.0%} faster than" if even else f"{times_text(factor)}×"
         told.append(f"{gain} {name} ({format_time(pattern.step_time_s)}{fits})")
     return "as fast as " + "; ".join(told) if len(told) == 1 and "same" in told[0] else "; ".join(told)
 

@@ -259,20 +259,32 @@ def _nothing(places: SplitPlaces, points: Sequence[SplitPoint]) -> str:
     figures = nearest_point.figures
     assert figures is not None
     counts = Counter(point.state for point in points)
-    told = [f"{counts[SOLVED]:,} solved", f"{counts[BEYOND]:,} beyond by lower bounds alone"]
-    if counts[NO_FIT]:
-        told.append(f"{counts[NO_FIT]:,} too small for it")
+    told = [
+        f"{counts[state]:,} {words}"
+        for state, words in ((SOLVED, "solved"), (BEYOND, "beyond by lower bounds alone"), (NO_FIT, "too small for it"))
+        if counts[state]
+    ]
     over = nearest_point.excess
-    sizes = ", ".join(f"{budget_text(name, getattr(figures, name))} ({over[name]:+.0%})" for name in over)
+    sizes = ", ".join(f"{budget_text(name, getattr(figures, name))} ({_over(over[name])})" for name in over)
     where = f"{nearest_point.gpus:,} GPU{'s'[: nearest_point.gpus != 1]} of {nearest_point.cluster.name}"
     budgets = " and ".join(places.budgets.in_words())
     batch = f"{places.global_batch:,}"
     return (
-        f"nothing within {budgets}: none of {len(points):,} clusters and numbers of GPUs trains "
-        f"{places.table.network.name} at a global batch of {batch} ({', '.join(told)})\n"
+        f"nothing within {budgets}: {_none_of(len(points))} {places.table.network.name} at "
+        f"a global batch of {batch} ({', '.join(told)})\n"
         f"nearest: {where}, each layer split in its own way: {sizes}"
     )
 
 
 def _beyond(point: SplitPoint) -> float:
     return max(point.excess.values(), default=0.0)
+
+
+def _none_of(count: int) -> str:
+    """``none of 22 places (a cluster and a number of GPUs) trains``."""
+    return "the one place does not train" if count == 1 else f"none of {count:,} places (cluster and GPUs) trains"
+
+
+def _over(excess: float) -> str:
+    """``+12%``, ``180 times as much``."""
+    return f"{excess:+.0%}" if excess < 9.0 else f"{excess + 1.0:,.0f} times as much"
