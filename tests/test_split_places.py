@@ -25,7 +25,7 @@ from paleo_opt.estimator.reliability import Operations
 from paleo_opt.layer_splits.least_step import least_step
 from paleo_opt.search.kept_study import run_kept
 from paleo_opt.search.layer_split_study import make_places, search_splits
-from paleo_opt.search.split_places import BEYOND, SOLVED, WORSE, SplitPoint
+from paleo_opt.search.split_point import BEYOND, SOLVED, WORSE, SplitPoint
 from paleo_opt.search.studies import Kept, load
 from paleo_opt.search.study import WORKER
 

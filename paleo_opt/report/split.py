@@ -16,7 +16,7 @@ from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.report.units import amount_text, samples_word
 from paleo_opt.search.budgets import budget_text
 from paleo_opt.search.layer_split_study import SplitSearch
-from paleo_opt.search.split_places import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
+from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
 
 _WORDS = {
     "sample": "samples", "height": "height", "width": "width", "copies": "copies", "outputs": "outputs",

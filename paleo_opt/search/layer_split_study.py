@@ -18,7 +18,8 @@ from paleo_opt.layer_splits.split_layers import LayerSplits
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import LIMITED, budget_text, parse_budgets
 from paleo_opt.search.series_parallel import Kernel
-from paleo_opt.search.split_places import BEYOND, NO_FIT, SOLVED, WORSE, SplitPlaces, SplitPoint, places_of
+from paleo_opt.search.split_places import SplitPlaces
+from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, WORSE, SplitPoint, places_of
 from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
 
 if TYPE_CHECKING:

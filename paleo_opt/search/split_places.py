@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from paleo_opt import __version__
-from paleo_opt.errors import InfeasibleError, SpecError
+from paleo_opt.errors import InfeasibleError
 from paleo_opt.estimator.convergence import job_samples
 from paleo_opt.estimator.cost_table import CostTable
 from paleo_opt.estimator.energy import computing_watts, waiting_watts
@@ -23,68 +22,16 @@ from paleo_opt.estimator.memory import OPTIMIZER_STATES
 from paleo_opt.estimator.options import Options
 from paleo_opt.estimator.places import make_places
 from paleo_opt.hardware.cluster import Cluster
-from paleo_opt.layer_splits.costs import MOST_DEVICES
 from paleo_opt.layer_splits.least_step import LeastStep, least_step
 from paleo_opt.layer_splits.patterns import DATA
 from paleo_opt.layer_splits.split_layers import LayerSplits, dollars_per_million, split_layers
 from paleo_opt.search.budgets import LIMITED, Budgets
+from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, Figures, SplitPoint, as_text, read
 from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
 
 #: Bounds are sums in another order than what they bound.
 _ROUNDING = 1.0 - 1e-9
 _CLUSTER, _GPUS = "cluster", "gpus"
-#: What is known of a place.
-STATES = SOLVED, NO_FIT, BEYOND, WORSE = ("solved", "does not fit", "beyond the budgets", "worse")
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What training takes at one place, or what it at least takes.
-
-    Attributes:
-        step_s: Of a step.
-        dollars_per_million: Samples; NaN without a price.
-        time_s, cost_usd, energy_kwh: To the target; NaN without a job, a price or a power.
-    """
-
-    step_s: float
-    dollars_per_million: float
-    time_s: float
-    cost_usd: float
-    energy_kwh: float
-
-
-@dataclass(frozen=True)
-class SplitPoint:
-    """One place: a cluster and a number of its devices.
-
-    Attributes:
-        cluster: Where.
-        gpus: Devices.
-        state: ``solved``; ``does not fit`` a device's memory; ``beyond the budgets`` or ``worse`` than the best, as a
-            lower bound says, and not solved.
-        figures: Of the fastest splits, or the lower bounds of an unsolved place; None where nothing fits.
-        memory_bytes: Of a device; NaN where it was not solved.
-        data_parallel_s: Of a step of data parallelism; NaN where it was not solved.
-        gap: By how much of itself the step could at most be improved; infinite where nothing is known.
-        excess: By how much each budget is exceeded, relative to it.
-        reason: Why nothing fits; empty where something does.
-    """
-
-    cluster: Cluster
-    gpus: int
-    state: str
-    figures: Figures | None
-    memory_bytes: float = math.nan
-    data_parallel_s: float = math.nan
-    gap: float = math.inf
-    excess: Mapping[str, float] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def feasible(self) -> bool:
-        """Whether it was solved, and keeps to the budgets."""
-        return self.state == SOLVED and all(excess <= 0.0 for excess in self.excess.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,11 +241,7 @@ class SplitPlaces:
     def read(self, point: Point, text: str) -> SplitPoint:
         """A place from the text that a study keeps of it."""
         index, gpus = self.place(point)
-        given = json.loads(text)
-        figures = given.pop("figures")
-        return SplitPoint(
-            self.clusters[index], gpus, **given, figures=None if figures is None else Figures(**figures)
-        )  # fmt: skip
+        return read(self.clusters[index], gpus, text)
 
     def study_problem(self) -> StudyProblem:
         """The search as a study; bounds spare places only where there are budgets, else all are compared."""
@@ -329,54 +272,3 @@ class SplitPlaces:
             "paleo-opt": __version__,
             "question": digest,
         }
-
-
-def as_text(point: SplitPoint) -> str:
-    """A place as a study keeps it, but for what the point itself says."""
-    given = {
-        "state": point.state,
-        "figures": None if point.figures is None else asdict(point.figures),
-        "memory_bytes": point.memory_bytes,
-        "data_parallel_s": point.data_parallel_s,
-        "gap": point.gap,
-        "excess": dict(point.excess),
-        "reason": point.reason,
-    }
-    return json.dumps(given)
-
-
-def places_of(
-    clusters: Sequence[Cluster], gpus: Sequence[int] | None, budgets: Budgets
-) -> tuple[tuple[Cluster, ...], tuple[tuple[int, ...], ...]]:
-    """The clusters and the numbers of devices of each to consider.
-
-    Args:
-        clusters: Asked for.
-        gpus: Asked for; by default one node, or under budgets the numbers that `recommend` considers, up to
-            `MOST_DEVICES`.
-        budgets: Of which that of GPUs counts here.
-
-    Raises:
-        SpecError: nothing is left.
-    """
-    most = MOST_DEVICES if budgets.gpus is None else min(budgets.gpus, MOST_DEVICES)
-    found: list[tuple[int, ...]] = []
-    for cluster in clusters:
-        available = MOST_DEVICES if cluster.max_devices is None else cluster.max_devices
-        if gpus is not None:
-            sizes = [count for count in gpus if count <= available]
-        elif budgets.texts:
-            from paleo_opt.search.enumeration import gpu_counts
-            from paleo_opt.search.space import load_space
-
-            sizes = gpu_counts(load_space("default"), cluster, most)
-        else:
-            sizes = sorted({one.devices_per_node for one in clusters if one.devices_per_node <= available})
-        found.append(tuple(count for count in dict.fromkeys(sizes) if budgets.gpus is None or count <= budgets.gpus))
-    kept = [(cluster, sizes) for cluster, sizes in zip(clusters, found, strict=True) if sizes]
-    if not kept:
-        names = ", ".join(cluster.name for cluster in clusters)
-        if gpus and budgets.gpus is not None and min(gpus) > budgets.gpus:
-            raise SpecError(f"gpus {min(gpus):,}: more than the budget of {budgets.gpus:,}")
-        raise SpecError(f"gpus {min(gpus or (1,)):,}: more than {names} have")
-    return tuple(cluster for cluster, _ in kept), tuple(sizes for _, sizes in kept)
