@@ -18,7 +18,7 @@ from paleo_opt.errors import SpecError
 from paleo_opt.search.kept_study import run_kept
 from paleo_opt.search.studies import Kept, delete, list_studies, load
 from paleo_opt.search.study import RESULT
-from paleo_opt.search.study_storage import open_storage, shown
+from paleo_opt.search.study_storage import open_storage, reason, shown
 
 HERE = Path(__file__).parent
 
@@ -181,6 +181,10 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 def test_passwords_are_not_printed() -> None:
     assert shown("postgresql://ada:lace@db:5432/paleo") == "postgresql://ada:***@db:5432/paleo"
     assert shown("postgresql://ada:l@ce@db/paleo") == "postgresql://ada:***@db/paleo"
+    assert shown("postgresql://db/paleo?user=ada&password=lace&sslmode=require") == (
+        "postgresql://db/paleo?user=ada&password=***&sslmode=require"
+    )
     assert shown("studies.log") == "studies.log"
+    assert "lace" not in reason(ValueError('FATAL: database "postgresql://ada:la ce@db" does not exist'))
     line = refusal(open_storage, "postgresql://ada:lace@127.0.0.1:1/paleo")
     assert "lace" not in line and "refused" in line

@@ -35,7 +35,8 @@ _HINT = "expected a file, postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///
 
 def shown(storage: str) -> str:
     """A storage as it may be printed: without a password."""
-    return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", storage)
+    hidden = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", storage)
+    return re.sub(r"(\bpassword=)[^&\s]*", r"\1***", hidden)
 
 
 class StorageError(SpecError):
@@ -83,7 +84,8 @@ def reason(error: BaseException) -> str:
     # psycopg names each address that it tried; what failed stands behind.
     said = [line for line in lines if "failed" in line or "error" in line.casefold() or "FATAL" in line]
     line = (said or lines or [type(error).__name__])[0]
-    return re.sub(r"^.*?(FATAL: +|error: )(?=\S)", "", line).removeprefix("- ")
+    # A server says again what a URL was misread as.
+    return re.sub(r'://[^"]*@', "://***@", re.sub(r"^.*?(FATAL: +|error: )(?=\S)", "", line).removeprefix("- "))
 
 
 def open_storage(storage: str, heartbeat: int = HEARTBEAT, *, must_exist: bool = False) -> BaseStorage:
