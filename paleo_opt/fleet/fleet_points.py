@@ -6,17 +6,24 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from paleo_opt.fleet.bucket_ranges import middles
 from paleo_opt.fleet.fleet_problem import BUCKET, LEAST_BUCKET, MOST_BUCKET, WAY, FleetProblem
 from paleo_opt.fleet.plan import DATA
 from paleo_opt.search.study_problem import Point
 
 #: Node counts of one kind alone that are tried first: all up to so many, then in doublings.
 _ALL_ALONE = 8
+#: Shares of the nodes of each kind that are tried first.
+_SCALES = (1.0, 0.5, 0.25)
+#: Different groupings of the gradients that are beside one.
+_BUCKET_STEPS = (1, -1, 2, -2)
 
 
-def key(point: Point) -> tuple[float, ...]:
-    """What two points that mean the same have in common: buckets within a thousandth are one."""
-    return tuple(round(math.log(value), 3) if name == BUCKET else value for name, value in point.items())
+def key(problem: FleetProblem, point: Point) -> tuple[float, ...]:
+    """What two points that mean the same have in common: buckets that group the gradients alike are one."""
+    size = point.get(BUCKET)
+    found = tuple(value for name, value in point.items() if name != BUCKET)
+    return found if size is None else (*found, float(problem.bucket_ends(point).searchsorted(size)))
 
 
 def fits_gpus(problem: FleetProblem, nodes: Sequence[int]) -> bool:
@@ -52,20 +59,33 @@ def alone_points(problem: FleetProblem) -> list[Point]:
 
 
 def first_points(problem: FleetProblem) -> list[Point]:
-    """Points worth trying before any sampler: all nodes, halves of some, each kind alone."""
-    shares = (1.0, 0.5, 0.25)
+    """Points worth trying before any sampler, without those that a bound says are beyond a budget.
+
+    All nodes of every choice of kinds, half and a quarter of them, all kinds first; then unlike shares of all kinds,
+    and each kind alone.
+    """
+    kinds = [index for index, most in enumerate(problem.most) if most]
+    shares = [dict.fromkeys(some, scale) for scale in _SCALES for some in _choices(kinds)]
+    shares += [dict(zip(kinds, some, strict=True)) for some in itertools.product(_SCALES, repeat=len(kinds))]
     mixed = []
-    for scale in itertools.product(shares, repeat=len(problem.most)):
-        nodes = [max(1, round(share * most)) if most else 0 for share, most in zip(scale, problem.most, strict=True)]
+    for share in shares:
+        nodes = [max(1, round(share[i] * most)) if i in share else 0 for i, most in enumerate(problem.most)]
         devices = sum(group.devices for group in problem.groups(nodes))
         if problem.budgets.gpus is not None and devices > problem.budgets.gpus:
             nodes = [int(count * problem.budgets.gpus / devices) for count in nodes]
         if fits_gpus(problem, nodes):
-            mixed += [problem.point(nodes, way) for way in range(len(problem.ways))]
+            # A single node is no pipeline.
+            ways = [way for way, name in enumerate(problem.ways) if name == DATA or sum(nodes) > 1]
+            mixed += [problem.point(nodes, way) for way in ways]
     found: dict[tuple[float, ...], Point] = {}
     for point in [*mixed, *alone_points(problem)]:
-        found.setdefault(key(point), point)
-    return list(found.values())
+        found.setdefault(key(problem, point), point)
+    return [point for point in found.values() if not problem.beyond_budget(point)]
+
+
+def _choices(kinds: Sequence[int]) -> list[tuple[int, ...]]:
+    """Some of the kinds, the most first."""
+    return [some for count in range(len(kinds), 0, -1) for some in itertools.combinations(kinds, count)]
 
 
 def neighbours(problem: FleetProblem, point: Point) -> list[Point]:
@@ -91,7 +111,11 @@ def neighbours(problem: FleetProblem, point: Point) -> list[Point]:
         if which != way:
             add(nodes, which, bucket)
     if bucket is not None:
-        for factor in (0.5, 0.8, 1.25, 2.0):
-            if LEAST_BUCKET <= bucket * factor <= MOST_BUCKET:
-                add(nodes, way, bucket * factor)
+        ends = problem.bucket_ends(point)
+        sizes = middles(ends, LEAST_BUCKET)
+        at = int(ends.searchsorted(bucket))
+        beside = [sizes[other] for step in _BUCKET_STEPS if 0 <= (other := at + step) < sizes.size]
+        for size in (*beside, 0.5 * bucket, 2.0 * bucket):
+            if LEAST_BUCKET <= size <= MOST_BUCKET:
+                add(nodes, way, float(size))
     return found

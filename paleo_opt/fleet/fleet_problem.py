@@ -14,6 +14,7 @@ import numpy as np
 
 from paleo_opt import __version__
 from paleo_opt.estimator.cost_table import Floats
+from paleo_opt.fleet.bucket_ranges import range_ends
 from paleo_opt.fleet.chains import unit_times
 from paleo_opt.fleet.data_way import Target, solve_data
 from paleo_opt.fleet.groups import (
@@ -151,6 +152,19 @@ class FleetProblem:
             found[BUCKET] = float(min(max(usual, LEAST_BUCKET), MOST_BUCKET))
         return found
 
+    @cached_property
+    def _ends(self) -> dict[tuple[Any, ...], Floats]:
+        return {}
+
+    def bucket_ends(self, point: Point) -> Floats:
+        """Where sizes of buckets begin to mean another grouping of a fleet's gradients (`bucket_ranges.range_ends`)."""
+        groups, in_stages = self.groups(self.nodes_of(point)), self.way_of(point) != DATA
+        key = (in_stages, *(group.cluster.name for group in groups))
+        if key not in self._ends:
+            model = self.model_of(groups) if groups else self.model
+            self._ends[key] = range_ends(model, LEAST_BUCKET, MOST_BUCKET, in_stages)
+        return self._ends[key]
+
     def plan_of(self, point: Point) -> FleetPlan | None:
         """`plan` of a point."""
         return self.plan(self.nodes_of(point), self.way_of(point), point.get(BUCKET))
@@ -212,15 +226,26 @@ class FleetProblem:
         return self._units[names]
 
     def bound(self, point: Point) -> float:
-        """Nothing inside a point is better: every device computes all the time, and samples are fewest.
+        """Nothing inside a point is better."""
+        time_s, cost_usd = self._least(point)
+        return time_s if self.goal == "time" else cost_usd
+
+    def beyond_budget(self, point: Point) -> bool:
+        """Whether nothing inside a point keeps to the budgets of time and money, by the same bounds."""
+        pairs = zip(self._least(point), (self.budgets.time_s, self.budgets.cost_usd), strict=True)
+        return any(limit is not None and least > limit for least, limit in pairs)
+
+    def _least(self, point: Point) -> tuple[float, float]:
+        """Least time [s] and cost [$] of a point: every device computes all the time, and samples are fewest.
 
         A stage's devices have at least its units' seconds a sample; whatever shares λ of all groups add up to 1, a
-        sample takes at least Σ_u min_g λ_g t_g(u) / devices_g, here with shares as the groups' speeds.
+        sample takes at least Σ_u min_g λ_g t_g(u) / devices_g, here with shares as the groups' speeds. Minus infinity
+        where nothing is known.
         """
         groups = self.groups(self.nodes_of(point))
         units = self.units(groups) if groups else []
         if not units:
-            return -math.inf
+            return -math.inf, -math.inf
         devices = np.array([group.devices for group in groups], dtype=float)
         best = math.inf
         for tensor, least in units:
@@ -231,12 +256,10 @@ class FleetProblem:
                 shares = (speeds / speeds.sum() * tensor / devices)[:, None]
                 best = min(best, float((shares * least).min(axis=0).sum()))
         time_s = self.target.job.samples_to_target * best * (1.0 - 1e-9)
-        if self.goal == "time":
-            return time_s
         prices = [self.model.options.node_price(group.cluster) for group in groups]
         dollars = [math.nan if price is None else price.dollars_per_hour / 3600.0 for price in prices]
         hourly = sum(each * group.nodes for each, group in zip(dollars, groups, strict=True))
-        return time_s * hourly if math.isfinite(hourly) else -math.inf
+        return time_s, time_s * hourly if math.isfinite(hourly) else -math.inf
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -95,18 +95,19 @@ def study_problem(problem: FleetProblem, trials: int) -> StudyProblem:
     few = every is not None and len(every) <= trials
 
     def beside(best: Sequence[Point], seen: Sequence[Point]) -> Sequence[Point]:
-        tried = {key(point) for point in seen}
+        tried = {key(problem, point) for point in seen}
         found = [other for point in best for other in neighbours(problem, point)]
-        return [point for point in found if key(point) not in tried]
+        return [point for point in found if key(problem, point) not in tried]
 
     return StudyProblem(
         variables=variables,
         solve=problem.solve,
         identity=problem.identity | {"variables": sorted(variables)},
-        first=() if few else first_points(problem)[: max(1, trials - trials // 4)],
+        # Half of the trials: what they say of budgets and mixes is for the sampler to follow.
+        first=() if few else first_points(problem)[: max(1, trials // 2)],
         every=every if few else None,
         beside=beside,
-        key=key,
+        key=lambda point: key(problem, point),
         bound=problem.bound,
     )
 
@@ -150,7 +151,7 @@ def search_fleet(
     plan = problem.plan_of(point)
     assert plan is not None
     every = every_point(problem)
-    known = None if every is None else len({key(each) for each in every})
+    known = None if every is None else len({key(problem, each) for each in every})
     return FleetAnswer(
         problem=problem,
         plan=plan,

@@ -107,6 +107,15 @@ def _round(left: Remaining, limit: float) -> Remaining:
     )
 
 
+def conditional(costs: PairwiseCosts, chosen: Sequence[int], node: int) -> Floats:
+    """What each choice of ``node`` costs with its edges, all other nodes as in ``chosen``. Shape (K_node,)."""
+    total = costs.nodes[node]
+    for (i, j), pair in costs.pairs.items():
+        if node in (i, j):
+            total = total + (pair[:, chosen[j]] if node == i else pair[chosen[i]])
+    return total
+
+
 def descended(costs: PairwiseCosts, chosen: Sequence[int]) -> tuple[int, ...]:
     """``chosen`` with the choices of single nodes changed as long as that costs less."""
     now, changed = list(chosen), True

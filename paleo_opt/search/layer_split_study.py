@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from paleo_opt.errors import InfeasibleError, SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.options import Options, usual_options
@@ -17,6 +19,7 @@ from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.layer_splits.split_layers import LayerSplits
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import LIMITED, budget_text, parse_budgets
+from paleo_opt.search.choice_elimination import conditional, descended
 from paleo_opt.search.series_parallel import Kernel
 from paleo_opt.search.split_places import SplitPlaces
 from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, WORSE, SplitPoint, places_of
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from paleo_opt.search.study import Progress, StudyRun
 
 GOALS = ("time", "cost")
+#: Assignments drawn at random from which a study of a kernel starts, besides those that are given.
+_STARTS = 24
 
 
 def _name(node: int) -> str:
@@ -36,10 +41,14 @@ def _name(node: int) -> str:
 def kernel_problem(kernel: Kernel, first: Sequence[Sequence[int]] = ()) -> StudyProblem:
     """The choices of the cut of ``kernel``; what is left then falls apart and is solved exactly.
 
+    The study starts from ``first``, and from what changing the choices of single nodes makes of them and of choices at
+    random; beside a point are those that differ in one node of the cut, first what costs least with all else as it is.
+
     Args:
         kernel: Of a graph that is not series-parallel.
         first: Choices of every node, from which to start.
     """
+    costs = kernel.costs
 
     def solve(point: Point) -> Outcome:
         cost, _ = kernel.solve([int(point[_name(node)]) for node in kernel.cut])
@@ -49,16 +58,20 @@ def kernel_problem(kernel: Kernel, first: Sequence[Sequence[int]] = ()) -> Study
         return {_name(node): float(choices[node]) for node in kernel.cut}
 
     def beside(best: Sequence[Point], seen: Sequence[Point]) -> Sequence[Point]:
-        tried = {tuple(point.values()) for point in seen}
-        near = [
-            {**point, name: float(other)}
-            for point in best
-            for name, count in zip(point, kernel.counts, strict=True)
-            for other in range(count)
-        ]
-        return [point for point in near if tuple(point.values()) not in tried]
+        tried, near = {tuple(point.values()) for point in seen}, []
+        for point in best:
+            cost, chosen = kernel.solve([int(point[_name(node)]) for node in kernel.cut])
+            for node in kernel.cut:
+                others = conditional(costs, chosen, node)
+                changed = cost + others - others[chosen[node]]
+                near += [(float(each), {**point, _name(node): float(at)}) for at, each in enumerate(changed)]
+        near.sort(key=lambda pair: pair[0])
+        return [point for _, point in near if tuple(point.values()) not in tried]
 
-    unique = {tuple(points(choices).values()): points(choices) for choices in first}
+    draw = np.random.default_rng(0)
+    drawn = [[int(draw.integers(of.size)) for of in costs.nodes] for _ in range(_STARTS)]
+    better = sorted({descended(costs, chosen) for chosen in (*first, *drawn)}, key=costs.total)
+    unique = {tuple(points(choices).values()): points(choices) for choices in (*first, *better)}
     return StudyProblem(
         variables={_name(node): Variable(0, count - 1) for node, count in zip(kernel.cut, kernel.counts, strict=True)},
         solve=solve,
