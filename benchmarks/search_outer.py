@@ -1,6 +1,6 @@
 """How near the search comes to the exact optimum where not every point can be tried.
 
-    PYTHONPATH=. python benchmarks/search_outer.py            # what is missing, then the table; about 15 min on 2 busy cores
+    PYTHONPATH=. python benchmarks/search_outer.py            # what is missing, then the table; about 15 min
     PYTHONPATH=. python benchmarks/search_outer.py --table    # what was measured
 
 Three kinds of studies (search_outer_cases.py has the questions and how each optimum is found without a search):
