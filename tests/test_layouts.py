@@ -233,7 +233,7 @@ def test_threads_and_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(seen) == one.strategies.sum()
 
 
-def test_the_study_meets_the_sweep_by_coordinates() -> None:
+def test_the_study_meets_the_sweep() -> None:
     problem = _small_problem("16gpus", network="mixtral_8x7b", memory=80e9)
     blocks = problem.blocks()
     rows = sweep(problem.table, blocks, problem.budgets.limits, problem.options)
@@ -241,7 +241,7 @@ def test_the_study_meets_the_sweep_by_coordinates() -> None:
     assert summary.gap_to_sweep == 0.0
     assert summary.study is not None
     names = set(summary.study.trials[0].params)
-    assert names == {"cluster", "layout", "tensor", "pipeline", "context", "expert", "gpus"}
+    assert names == {"cluster", "part"}
     solved, evaluated = search(problem, blocks, trials=8, seed=1)
     assert solved.best is not None and solved.best >= rows.time_s.min() * (1 - 1e-9)
     assert evaluated.strategies.sum() <= rows.strategies.sum()
