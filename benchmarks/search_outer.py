@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 from search_outer_cases import CASES, Case, Truth
 
-from paleo_opt.search.point_sampler import is_feasible
-from paleo_opt.search.study import run_study
-from paleo_opt.search.study_problem import StudyProblem, nothing_beside
+from paleo_opt.studies.problem import StudyProblem, nothing_beside
+from paleo_opt.studies.run import run_study
+from paleo_opt.studies.sampler import is_feasible
 
 RESULTS = Path(__file__).parent / "results" / "search_outer.csv"
 CHECKPOINTS = (25, 50, 100)

@@ -22,12 +22,12 @@ from paleo_opt.fleet.groups import Kind
 from paleo_opt.hardware.load import load_cluster
 from paleo_opt.layer_splits.costs import split_costs
 from paleo_opt.layer_splits.patterns import patterns
+from paleo_opt.layer_splits.series_parallel import PairwiseCosts, kernel_of
 from paleo_opt.layer_splits.step_time import step_time
+from paleo_opt.layer_splits.study import kernel_problem
 from paleo_opt.network.graph import Network
 from paleo_opt.network.load import load_network
-from paleo_opt.search.layer_split_study import kernel_problem
-from paleo_opt.search.series_parallel import PairwiseCosts, kernel_of
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem
 
 Floats = NDArray[np.float64]
 TRIALS = 100

@@ -162,7 +162,7 @@ class Ours:
 
     def run(self, seed: int, checkpoints: Sequence[int]) -> list[Measured]:
         """One study of the largest of ``checkpoints`` trials, measured at each."""
-        from paleo_opt.search.study import run_study
+        from paleo_opt.studies.run import run_study
 
         start, truth = time.perf_counter(), self.truth
         most, found = max(checkpoints), []

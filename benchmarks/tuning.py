@@ -38,7 +38,7 @@ from paleo_opt.hardware.load import load_device
 from paleo_opt.network.load import load_network
 from paleo_opt.search.fixed import Fixed
 from paleo_opt.search.space import load_space
-from paleo_opt.search.study import run_study
+from paleo_opt.studies.run import run_study
 from paleo_opt.tuning.candidates import make_candidates
 from paleo_opt.tuning.choices import STRATEGY_FIELDS, Named
 from paleo_opt.tuning.command import parse_command

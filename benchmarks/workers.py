@@ -51,8 +51,8 @@ def begun(storage: str, size: int) -> None:
     from paleo_opt.search.budgets import parse_budgets
     from paleo_opt.search.problem import load_problem
     from paleo_opt.search.sharded_sweep import ShardedSweep
-    from paleo_opt.search.studies import Kept, join
-    from paleo_opt.search.study import PLANNED
+    from paleo_opt.studies.kept import Kept, join
+    from paleo_opt.studies.run import PLANNED
 
     budget = QUESTION[QUESTION.index("--budget") + 1]
     problem = load_problem(QUESTION[0], parse_budgets([budget]), "time")
@@ -65,7 +65,7 @@ def begun(storage: str, size: int) -> None:
 
 def throughput(server: Any, most: int, size: int) -> None:
     """Strategies a second by number of workers, from the first trial's start to the last one's end."""
-    from paleo_opt.search.studies import Kept, load
+    from paleo_opt.studies.kept import Kept, load
 
     print(f"recommend {' '.join(QUESTION)} --sweep in shards of {size:,} on {len(CORES)} cores, one for each worker")
     print("workers  shards  strategies  seconds  strategies/s  of one worker  per CPU-second  of one worker")
@@ -103,9 +103,9 @@ def storages(server: Any, trials: int) -> None:
     """Trials a second of a study that solves nothing, by kind of storage."""
     from study_cases import shards
 
-    from paleo_opt.search.kept_study import run_kept
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import run_study
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import run_study
+    from paleo_opt.studies.run_kept import run_kept
 
     print(f"\n{trials} trials that solve nothing, one process\nstorage     trials/s")
     with tempfile.TemporaryDirectory() as folder:

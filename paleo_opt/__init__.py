@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from paleo_opt.hardware.load import load_cluster, load_device, load_link
     from paleo_opt.hardware.platform_load import load_platform
     from paleo_opt.layer_splits.split_layers import LayerSplits, split_layers
+    from paleo_opt.layer_splits.study import SplitSearch, search_splits
     from paleo_opt.network.graph import Network
     from paleo_opt.network.load import load_network
     from paleo_opt.planning.plan import plan
-    from paleo_opt.search.layer_split_study import SplitSearch, search_splits
     from paleo_opt.search.recommend import recommend
     from paleo_opt.search.space import SearchSpace, load_space
     from paleo_opt.search.sweep import sweep
@@ -64,7 +64,7 @@ _MODULES = {
     "SearchSpace": "search.space",
     "SpecError": "errors",
     "Split": "estimator.splits",
-    "SplitSearch": "search.layer_split_study",
+    "SplitSearch": "layer_splits.study",
     "Strategies": "estimator.strategy",
     "Strategy": "estimator.strategy",
     "Tornado": "estimator.tornado",
@@ -85,7 +85,7 @@ _MODULES = {
     "recommend": "search.recommend",
     "recommend_fleet": "fleet.recommend_fleet",
     "scaling": "estimator.scaling",
-    "search_splits": "search.layer_split_study",
+    "search_splits": "layer_splits.study",
     "sensitivity": "estimator.tornado",
     "split_layers": "layer_splits.split_layers",
     "sweep": "search.sweep",

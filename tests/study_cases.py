@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from paleo_opt.search.kept_study import run_kept
-from paleo_opt.search.studies import Kept
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.kept import Kept
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.run_kept import run_kept
 
 
 def valley(seconds: float = 0.0, **changes: object) -> StudyProblem:

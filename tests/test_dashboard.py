@@ -12,8 +12,8 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from paleo_opt.search.recommend import recommend
-from paleo_opt.search.studies import Kept
-from paleo_opt.search.study_storage import open_storage
+from paleo_opt.studies.kept import Kept
+from paleo_opt.studies.storage import open_storage
 
 
 def get(application: Any, path: str) -> Any:

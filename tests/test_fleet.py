@@ -296,7 +296,7 @@ class TestSearch:
             assert sum(phase.end - phase.start for phase in grown.plan.phases) == pytest.approx(1.0)
 
     def test_kept_studies_resume(self, tmp_path: Path) -> None:
-        from paleo_opt.search.studies import Kept
+        from paleo_opt.studies.kept import Kept
 
         kept = Kept(str(tmp_path / "fleet.journal"), "fleet")
         first = search_fleet(problem_of(RESNET, (A100, 1), (V100, 1)), kept=kept)

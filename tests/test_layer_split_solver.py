@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paleo_opt.layer_splits.choice_elimination import descended, remaining
+from paleo_opt.layer_splits.series_parallel import Kernel, Optimum, PairwiseCosts, cheapest, joined, kernel_of
 from paleo_opt.layer_splits.step_time import gradient_buckets
-from paleo_opt.search.choice_elimination import descended, remaining
-from paleo_opt.search.layer_split_study import kernel_problem
-from paleo_opt.search.series_parallel import Kernel, Optimum, PairwiseCosts, cheapest, joined, kernel_of
-from paleo_opt.search.study import run_study
+from paleo_opt.layer_splits.study import kernel_problem
+from paleo_opt.studies.run import run_study
 
 Edges = list[tuple[int, int]]
 

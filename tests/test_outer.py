@@ -20,8 +20,8 @@ from paleo_opt.search.optuna_search import search
 from paleo_opt.search.outer import POINTS, OuterSpace
 from paleo_opt.search.problem import MOST_SWEPT, SearchProblem, count_strategies, load_problem
 from paleo_opt.search.rows import Rows
-from paleo_opt.search.studies import Kept
 from paleo_opt.search.sweep import Limits, sweep
+from paleo_opt.studies.kept import Kept
 
 
 def make(network: Any, space: Any, *texts: str, goal: str | None = None, **changes: Any) -> SearchProblem:

@@ -17,11 +17,11 @@ from paleo_opt.fleet.fleet_question import make_problem
 from paleo_opt.fleet.fleet_search import study_problem
 from paleo_opt.fleet.groups import Kind
 from paleo_opt.hardware.load import load_cluster
+from paleo_opt.layer_splits.series_parallel import PairwiseCosts, kernel_of
+from paleo_opt.layer_splits.study import kernel_problem
 from paleo_opt.network.load import load_network
-from paleo_opt.search.layer_split_study import kernel_problem
-from paleo_opt.search.series_parallel import PairwiseCosts, kernel_of
-from paleo_opt.search.study import run_study
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem
+from paleo_opt.studies.run import run_study
 
 TRIALS, SEEDS, BAR = 100, (0, 1, 2), 0.01
 

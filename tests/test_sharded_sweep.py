@@ -11,14 +11,14 @@ import pytest
 import search_cases
 
 from paleo_opt.search.budgets import parse_budgets
-from paleo_opt.search.kept_study import run_kept
 from paleo_opt.search.packed_rows import pack
 from paleo_opt.search.problem import count_strategies, load_problem
 from paleo_opt.search.rows import Rows
 from paleo_opt.search.sharded_sweep import ShardedSweep, shared_sweep
-from paleo_opt.search.studies import Kept
-from paleo_opt.search.study import RESULT, run_study
 from paleo_opt.search.sweep import sweep
+from paleo_opt.studies.kept import Kept
+from paleo_opt.studies.run import RESULT, run_study
+from paleo_opt.studies.run_kept import run_kept
 
 SIZES = {"layers": 10, "transformer": 20_000}
 

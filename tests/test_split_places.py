@@ -23,11 +23,11 @@ from paleo_opt.cli.studying import kept_of
 from paleo_opt.estimator.cost_table import compile_network
 from paleo_opt.estimator.reliability import Operations
 from paleo_opt.layer_splits.least_step import least_step
-from paleo_opt.search.kept_study import run_kept
-from paleo_opt.search.layer_split_study import make_places, search_splits
-from paleo_opt.search.split_point import BEYOND, SOLVED, WORSE, SplitPoint
-from paleo_opt.search.studies import Kept, load
-from paleo_opt.search.study import WORKER
+from paleo_opt.layer_splits.point import BEYOND, SOLVED, WORSE, SplitPoint
+from paleo_opt.layer_splits.study import make_places, search_splits
+from paleo_opt.studies.kept import Kept, load
+from paleo_opt.studies.run import WORKER
+from paleo_opt.studies.run_kept import run_kept
 
 ROOT = Path(__file__).parent.parent
 P3, P4D = load_cluster("p3.16xlarge"), load_cluster("p4d.24xlarge")

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from study_cases import shards, valley
 
 from paleo_opt.errors import SpecError
-from paleo_opt.search.kept_study import run_kept
-from paleo_opt.search.studies import Kept, delete, list_studies, load
-from paleo_opt.search.study import RESULT
-from paleo_opt.search.study_storage import open_storage, reason, shown
+from paleo_opt.studies.kept import Kept, delete, list_studies, load
+from paleo_opt.studies.run import RESULT
+from paleo_opt.studies.run_kept import run_kept
+from paleo_opt.studies.storage import open_storage, reason, shown
 
 HERE = Path(__file__).parent
 

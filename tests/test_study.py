@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from study_cases import shards, valley
 
 from paleo_opt.search.importance import shares_of
-from paleo_opt.search.study import NOTHING_RUNS, Progress, run_study
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.run import NOTHING_RUNS, Progress, run_study
 
 
 def beside(best: list[Point], seen: list[Point]) -> list[Point]:

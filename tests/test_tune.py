@@ -17,7 +17,7 @@ from paleo_opt.errors import InfeasibleError, SpecError
 from paleo_opt.hardware.load import load_cluster
 from paleo_opt.report.tuning import TuningAnswer, measured_table, render
 from paleo_opt.search.fixed import Fixed
-from paleo_opt.search.studies import Kept
+from paleo_opt.studies.kept import Kept
 from paleo_opt.tuning.found import Tuning
 from paleo_opt.tuning.loop import GIVE_UP
 from paleo_opt.tuning.tune import tune

@@ -20,12 +20,12 @@ from postgres_server import PostgresServer, free_port, missing, running_server
 from study_cases import shards
 
 from paleo_opt.errors import SpecError
-from paleo_opt.search.heartbeats import Database
-from paleo_opt.search.kept_study import run_kept
-from paleo_opt.search.lost_trials import fail_lost
-from paleo_opt.search.point_sampler import RETRIES
-from paleo_opt.search.studies import IDENTITY, Kept, load
-from paleo_opt.search.study import RESULT, WORKER, this_process
+from paleo_opt.studies.heartbeats import Database
+from paleo_opt.studies.kept import IDENTITY, Kept, load
+from paleo_opt.studies.lost_trials import fail_lost
+from paleo_opt.studies.run import RESULT, WORKER, this_process
+from paleo_opt.studies.run_kept import run_kept
+from paleo_opt.studies.sampler import RETRIES
 
 ROOT = Path(__file__).parent.parent
 NEEDS_SERVER = pytest.mark.skipif(bool(missing()), reason=missing())

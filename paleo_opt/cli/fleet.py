@@ -10,7 +10,7 @@ from paleo_opt.cli import operations, options, question, studying, values
 
 if TYPE_CHECKING:
     from paleo_opt.network.graph import Network
-    from paleo_opt.search.study_problem import StudyProblem
+    from paleo_opt.studies.problem import StudyProblem
 
 KNOBS = ("bucket", "overlap", "batch")
 WAYS = ("both", "data", "pipeline")

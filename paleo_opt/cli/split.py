@@ -9,7 +9,7 @@ from paleo_opt.cli import operations, options, question, studying, values
 
 if TYPE_CHECKING:
     from paleo_opt.hardware.cluster import Cluster
-    from paleo_opt.search.study_problem import StudyProblem
+    from paleo_opt.studies.problem import StudyProblem
 
 OBJECTIVES = ("hidden", "sequence")
 MINIMIZED = ("time", "cost")
@@ -97,11 +97,11 @@ def run(args: argparse.Namespace) -> int:
     """
     asked = _asked(args)
 
+    from paleo_opt.layer_splits.study import search_splits
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.progress import StudyProgress
     from paleo_opt.report.split import SplitAnswer, render
     from paleo_opt.report.terminal import emit
-    from paleo_opt.search.layer_split_study import search_splits
 
     with StudyProgress(question.in_words(args)) as progress:
         found = search_splits(**asked, kept=studying.kept_of(args), progress=progress)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 def study_problem(args: argparse.Namespace, trials: int) -> StudyProblem:
     """What the study of this command line searches, for `worker`. Raises `SpecError`."""
-    from paleo_opt.search.layer_split_study import make_places
+    from paleo_opt.layer_splits.study import make_places
 
     return make_places(**_asked(args)).study_problem()
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report import studies as report
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.terminal import emit
-    from paleo_opt.search.studies import Kept, delete, list_studies, load
+    from paleo_opt.studies.kept import Kept, delete, list_studies, load
 
     if args.study is None:
         if args.delete:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from paleo_opt.cli import out, values
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
+    from paleo_opt.studies.kept import Kept
 
 MOST_HEARTBEAT_S = 3600
 _DATABASE = "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE"
@@ -57,7 +57,7 @@ def kept_of(args: argparse.Namespace) -> Kept | None:
     if args.trials == 0 and not getattr(args, "sweep", False):
         raise SpecError("--storage: with --trials 0 there is no study to keep; expected one or the other")
     from paleo_opt.report.out.rerun import request_files
-    from paleo_opt.search.studies import Kept
+    from paleo_opt.studies.kept import Kept
 
     files = request_files(args.command, args.network, out.asked(args))
     return Kept(

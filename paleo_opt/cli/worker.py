@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.progress import StudyProgress
     from paleo_opt.report.terminal import emit
-    from paleo_opt.search.studies import COMMAND, Kept
-    from paleo_opt.search.study import PLANNED
     from paleo_opt.search.worker import check_same, find_study, work, write_question
+    from paleo_opt.studies.kept import COMMAND, Kept
+    from paleo_opt.studies.run import PLANNED
 
     def say(line: str) -> None:
         print(f"worker {os.getpid()}: {line}", file=sys.stderr, flush=True)

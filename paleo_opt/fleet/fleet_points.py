@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from paleo_opt.fleet.bucket_ranges import middles
 from paleo_opt.fleet.fleet_problem import BUCKET, LEAST_BUCKET, MOST_BUCKET, WAY, FleetProblem
 from paleo_opt.fleet.plan import DATA
-from paleo_opt.search.study_problem import Point
+from paleo_opt.studies.problem import Point
 
 #: Node counts of one kind alone that are tried first: all up to so many, then in doublings.
 _ALL_ALONE = 8

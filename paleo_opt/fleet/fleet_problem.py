@@ -27,7 +27,7 @@ from paleo_opt.fleet.plan import DATA, FleetPlan
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import Budgets
-from paleo_opt.search.study_problem import Outcome, Point
+from paleo_opt.studies.problem import Outcome, Point
 
 #: Bytes of gradients sent together, when that is searched.
 LEAST_BUCKET, MOST_BUCKET = 1e6, 1e9

@@ -13,11 +13,11 @@ from paleo_opt.fleet.fleet_problem import BUCKET, LEAST_BUCKET, MOST_BUCKET, WAY
 from paleo_opt.fleet.plan import DATA, FleetPlan
 from paleo_opt.hardware.platform import AT_END
 from paleo_opt.search.budgets import budget_text
-from paleo_opt.search.study_problem import Point, StudyProblem, Variable
+from paleo_opt.studies.problem import Point, StudyProblem, Variable
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress, StudyRun
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress, StudyRun
 
 TRIALS = 120
 
@@ -133,8 +133,8 @@ def search_fleet(
         InfeasibleError: no fleet fits memory and keeps to every budget; says which limit binds.
         SpecError: the study cannot be kept there.
     """
-    from paleo_opt.search.kept_study import run_kept
-    from paleo_opt.search.study import run_study
+    from paleo_opt.studies.run import run_study
+    from paleo_opt.studies.run_kept import run_kept
 
     searched = study_problem(problem, trials)
     if kept is None:
@@ -144,7 +144,7 @@ def search_fleet(
     best = run.best_trial
     if best is None:
         raise InfeasibleError(why_infeasible(problem, searched, run))
-    from paleo_opt.search.point_sampler import point_of
+    from paleo_opt.studies.sampler import point_of
 
     point = point_of(searched, best)
     assert point is not None
@@ -217,7 +217,7 @@ def knob_effects(problem: FleetProblem, point: Point, plan: FleetPlan) -> tuple[
 
 def why_infeasible(problem: FleetProblem, searched: StudyProblem, run: StudyRun) -> str:
     """Why no fleet is feasible, in one or two sentences."""
-    from paleo_opt.search.point_sampler import point_of
+    from paleo_opt.studies.sampler import point_of
 
     points = [point_of(searched, trial) for trial in run.finished]
     plans = [plan for point in points if point is not None and (plan := problem.plan_of(point)) is not None]

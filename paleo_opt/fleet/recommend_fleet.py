@@ -12,8 +12,8 @@ from paleo_opt.network.graph import Network
 from paleo_opt.network.load import load_network
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress
 
 
 def recommend_fleet(

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.layer_splits.degrees import Floats
+from paleo_opt.layer_splits.series_parallel import Optimum, PairwiseCosts
 from paleo_opt.layer_splits.step_time import StepTime
-from paleo_opt.search.series_parallel import Optimum, PairwiseCosts
 
 #: Relative difference below which two times are the same.
 SAME = 1e-9

@@ -27,9 +27,9 @@ from paleo_opt.estimator.synchronization import SERVERS
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.layer_splits.degrees import Choices, choices
 from paleo_opt.layer_splits.layer_costs import CostMaker, EdgeCosts, LayerCosts
+from paleo_opt.layer_splits.series_parallel import PairwiseCosts
 from paleo_opt.layer_splits.times import LayerKind, kind_of, make_fabric, share_times
 from paleo_opt.network.graph import Layer
-from paleo_opt.search.series_parallel import PairwiseCosts
 
 #: The largest number of devices over which layers are split: the splits of a layer number hundreds there.
 MOST_DEVICES = 128

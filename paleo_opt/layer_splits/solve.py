@@ -1,7 +1,7 @@
 r"""The fastest assignment of splits to layers that fits a device's memory.
 
 A step is the largest of some sums over layers and edges (`step_time`), and has to fit. Where it is one sum and its
-optimum fits, elimination (`paleo_opt.search.series_parallel`) gives the answer, exactly. Else the sums get weights m
+optimum fits, elimination (`layer_splits.series_parallel`) gives the answer, exactly. Else the sums get weights m
 that add up to one, and a byte of memory a price p (Lagrange's relaxation [1]):
 
     g(m, p) = min_x Σ_f m_f t_f(x) + p (memory(x) - room)
@@ -25,11 +25,11 @@ import numpy as np
 
 from paleo_opt.errors import InfeasibleError
 from paleo_opt.layer_splits.branches import SAME, Branches, Chosen, masked
+from paleo_opt.layer_splits.choice_elimination import descended, remaining
 from paleo_opt.layer_splits.costs import SplitCosts
+from paleo_opt.layer_splits.series_parallel import MOST_CUTS, Kernel, Optimum, PairwiseCosts, cheapest
 from paleo_opt.layer_splits.step_time import StepTime
 from paleo_opt.quantities import format_memory
-from paleo_opt.search.choice_elimination import descended, remaining
-from paleo_opt.search.series_parallel import MOST_CUTS, Kernel, Optimum, PairwiseCosts, cheapest
 
 #: Assignments found last that a graph's cheapest is compared with.
 _REMEMBERED = 4
@@ -117,8 +117,8 @@ class Solver:
         left = remaining(costs, most)
         found = cheapest(left.costs, most_cuts=self.most_cuts)
         if isinstance(found, Kernel):
-            from paleo_opt.search.layer_split_study import kernel_problem
-            from paleo_opt.search.study import run_study
+            from paleo_opt.layer_splits.study import kernel_problem
+            from paleo_opt.studies.run import run_study
 
             first = [chosen for chosen in map(left.index, self.first) if chosen is not None]
             problem = kernel_problem(found, first)

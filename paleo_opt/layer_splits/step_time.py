@@ -28,7 +28,7 @@ import numpy as np
 
 from paleo_opt.layer_splits.costs import SplitCosts
 from paleo_opt.layer_splits.degrees import Floats
-from paleo_opt.search.series_parallel import PairwiseCosts
+from paleo_opt.layer_splits.series_parallel import PairwiseCosts
 
 #: Whether all-reduces hide behind the backward pass.
 OBJECTIVES = ("hidden", "sequence")

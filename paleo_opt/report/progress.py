@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from paleo_opt.search.study import Progress as StudyState
+    from paleo_opt.studies.run import Progress as StudyState
 
 #: A sweep of fewer strategies is over before a line can be read.
 LEAST = 20_000_000

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from paleo_opt.estimator.convergence import job_samples
+from paleo_opt.layer_splits.point import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
 from paleo_opt.layer_splits.split_layers import Assignment, LayerSplit, LayerSplits
+from paleo_opt.layer_splits.study import SplitSearch
 from paleo_opt.quantities import format_count, format_memory, format_money, format_time
 from paleo_opt.report import terminal
 from paleo_opt.report.strategy_text import devices_text, plural
 from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.report.units import amount_text, samples_word
 from paleo_opt.search.budgets import budget_text
-from paleo_opt.search.layer_split_study import SplitSearch
-from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
 
 _WORDS = {
     "sample": "samples", "height": "height", "width": "width", "copies": "copies", "outputs": "outputs",

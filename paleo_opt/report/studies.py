@@ -13,8 +13,8 @@ from paleo_opt.report.recommendation import importance_texts
 from paleo_opt.report.terminal import Column, bold, dim
 from paleo_opt.search.budgets import LIMITED, budget_text
 from paleo_opt.search.importance import Importance, shares_of
-from paleo_opt.search.studies import IDENTITY, Listed, listed
-from paleo_opt.search.study_storage import shown
+from paleo_opt.studies.kept import IDENTITY, Listed, listed
+from paleo_opt.studies.storage import shown
 
 if TYPE_CHECKING:
     import optuna
@@ -46,7 +46,7 @@ class Detailed:
 
 def detailed(study: optuna.Study, top: int) -> Detailed:
     """A study with its ``top`` best trials."""
-    from paleo_opt.search.point_sampler import is_feasible
+    from paleo_opt.studies.sampler import is_feasible
 
     trials = study.get_trials(deepcopy=False)
     best = sorted((t for t in trials if is_feasible(t)), key=lambda trial: (trial.value, trial.number))

@@ -90,7 +90,7 @@ def shares_of(study: optuna.Study | None) -> Importance | None:
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import TrialState
 
-    from paleo_opt.search.study import quiet
+    from paleo_opt.studies.run import quiet
 
     solved = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     varied = {name for trial in solved for name, range_ in trial.distributions.items() if not range_.single()}

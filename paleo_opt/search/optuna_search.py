@@ -26,14 +26,14 @@ from paleo_opt.search.outer import Band, OuterSpace
 from paleo_opt.search.outer import Point as Place
 from paleo_opt.search.packed_rows import pack, unpack
 from paleo_opt.search.problem import SearchProblem, count_strategies
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
 from paleo_opt.search.sweep import Rows, join, solve_block
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
 
 if TYPE_CHECKING:
     import optuna
 
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress
 
 TRIALS = 100
 #: Stands for a figure that is unknown where an excess is asked for; finite, as samplers need it.
@@ -247,8 +247,8 @@ def search(
     Raises:
         SpecError: the study cannot be kept there, or is of something else.
     """
-    from paleo_opt.search.kept_study import run_kept
-    from paleo_opt.search.study import RESULT, run_study
+    from paleo_opt.studies.run import RESULT, run_study
+    from paleo_opt.studies.run_kept import run_kept
 
     strategies = int(swept.strategies.sum()) if swept is not None else count_strategies(blocks)
     nested = NestedSearch(problem, blocks, OuterSpace.of(problem, blocks, strategies), swept, packed=kept is not None)

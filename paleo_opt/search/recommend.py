@@ -29,8 +29,8 @@ from paleo_opt.search.space import SearchSpace
 from paleo_opt.search.sweep import Rows, sweep
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress
 
 SUPERLATIVES = {"time": "fastest", "cost": "cheapest", "energy": "most frugal"}
 

@@ -18,13 +18,13 @@ from paleo_opt.search.blocks import Block
 from paleo_opt.search.optuna_search import identity, outcome_of
 from paleo_opt.search.packed_rows import pack, unpack
 from paleo_opt.search.problem import SearchProblem
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
 from paleo_opt.search.sweep import Rows, join, sweep
 from paleo_opt.search.tiles import groups_of
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress
 
 #: Strategies of a shard, about: some seconds of one core, so that what is kept of it costs little beside it.
 SHARD = 50_000_000
@@ -155,8 +155,8 @@ def shared_sweep(
     Raises:
         SpecError: the study cannot be kept there, or is of something else.
     """
-    from paleo_opt.search.kept_study import run_kept
-    from paleo_opt.search.study import RESULT
+    from paleo_opt.studies.run import RESULT
+    from paleo_opt.studies.run_kept import run_kept
 
     shards = ShardedSweep(problem, blocks, size)
     run = run_kept(shards.study_problem(), kept, trials=shards.shards, progress=progress)

@@ -27,8 +27,8 @@ from paleo_opt.search.space import SearchSpace
 __all__ = ["Front", "Tradeoff", "find_front", "pareto", "tradeoff"]
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress
 
 
 @dataclass(frozen=True, eq=False)

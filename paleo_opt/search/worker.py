@@ -17,16 +17,16 @@ from paleo_opt import __version__
 from paleo_opt.errors import SpecError
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import check_goal, parse_budgets
-from paleo_opt.search.kept_study import PATIENCE, run_kept
-from paleo_opt.search.lost_trials import hand_back
 from paleo_opt.search.optuna_search import NestedSearch
 from paleo_opt.search.outer import OuterSpace
 from paleo_opt.search.problem import Fixed, count_strategies, load_problem
 from paleo_opt.search.sharded_sweep import ShardedSweep
-from paleo_opt.search.studies import COMMAND, IDENTITY, QUESTION, Kept, load
-from paleo_opt.search.study import OPTIMUM, PLANNED, SEED, WORKER, Progress, quiet, this_process
-from paleo_opt.search.study_problem import StudyProblem
-from paleo_opt.search.study_storage import shown
+from paleo_opt.studies.kept import COMMAND, IDENTITY, QUESTION, Kept, load
+from paleo_opt.studies.lost_trials import hand_back
+from paleo_opt.studies.problem import StudyProblem
+from paleo_opt.studies.run import OPTIMUM, PLANNED, SEED, WORKER, Progress, quiet, this_process
+from paleo_opt.studies.run_kept import PATIENCE, run_kept
+from paleo_opt.studies.storage import shown
 
 #: Seconds between looks for a study that is not there yet.
 _LOOK_S = 1.0

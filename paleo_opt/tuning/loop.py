@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from paleo_opt.search.studies import Kept
+    from paleo_opt.studies.kept import Kept
 
 TRIALS = 20
 #: The loop ends where the best run left is expected to gain no more than this share, once so many have gone through
@@ -71,8 +71,8 @@ def run_tuning(
     """
     import optuna
 
-    from paleo_opt.search.point_sampler import point_of
-    from paleo_opt.search.study import quiet, run_study
+    from paleo_opt.studies.run import quiet, run_study
+    from paleo_opt.studies.sampler import point_of
     from paleo_opt.tuning.sampler import GuidedSampler, observations
 
     start = time.monotonic()
@@ -173,7 +173,7 @@ def _nothing_left(guide: Guide, least_gain: float) -> str:
 
 
 def _joined(kept: Kept, identity: Mapping[str, Any], trials: int) -> optuna.Study:
-    from paleo_opt.search.studies import join
+    from paleo_opt.studies.kept import join
 
     return join(kept, identity, {"trials": trials})
 

@@ -13,7 +13,7 @@ import numpy as np
 from paleo_opt.errors import SpecError, nearest
 from paleo_opt.estimator.cost_table import Floats
 from paleo_opt.estimator.strategy import Integers
-from paleo_opt.search.study_problem import Variable
+from paleo_opt.studies.problem import Variable
 from paleo_opt.tuning.candidates import Candidates
 from paleo_opt.tuning.choices import STRATEGY_FIELDS
 from paleo_opt.tuning.knobs import Knob

@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from paleo_opt.search.point_sampler import counts, point_of
-from paleo_opt.search.study_problem import StudyProblem
+from paleo_opt.studies.problem import StudyProblem
+from paleo_opt.studies.sampler import counts, point_of
 from paleo_opt.tuning.guide import Guide, Observation, Proposal
 from paleo_opt.tuning.points import Points
 from paleo_opt.tuning.runs import FAILED

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paleo_opt import __version__
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem
 from paleo_opt.tuning.command import CommandTemplate
 from paleo_opt.tuning.points import Points
 from paleo_opt.tuning.runs import DONE, FAILED, OUT_OF_MEMORY, TIMED_OUT, Run, Runner

@@ -28,7 +28,7 @@ from paleo_opt.tuning.readings import compile_pattern
 from paleo_opt.tuning.runs import Runner
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
+    from paleo_opt.studies.kept import Kept
 
 
 def tune(

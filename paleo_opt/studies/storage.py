@@ -21,9 +21,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from paleo_opt.errors import SpecError
-from paleo_opt.search.heartbeats import Database
-from paleo_opt.search.journal_lock import journal_lock
-from paleo_opt.search.lost_trials import retry
+from paleo_opt.studies.heartbeats import Database
+from paleo_opt.studies.journal_lock import journal_lock
+from paleo_opt.studies.lost_trials import retry
 
 #: Seconds between heartbeats; a trial without one for `GRACE` times as long is taken to be lost.
 HEARTBEAT = 10

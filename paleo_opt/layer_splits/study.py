@@ -16,18 +16,18 @@ from paleo_opt.errors import InfeasibleError, SpecError, nearest
 from paleo_opt.estimator.cost_table import CostTable, compile_network
 from paleo_opt.estimator.options import Options, usual_options
 from paleo_opt.hardware.cluster import Cluster
+from paleo_opt.layer_splits.choice_elimination import conditional, descended
+from paleo_opt.layer_splits.places import SplitPlaces
+from paleo_opt.layer_splits.point import BEYOND, NO_FIT, SOLVED, WORSE, SplitPoint, places_of
+from paleo_opt.layer_splits.series_parallel import Kernel
 from paleo_opt.layer_splits.split_layers import LayerSplits
 from paleo_opt.network.graph import Network
 from paleo_opt.search.budgets import LIMITED, budget_text, parse_budgets
-from paleo_opt.search.choice_elimination import conditional, descended
-from paleo_opt.search.series_parallel import Kernel
-from paleo_opt.search.split_places import SplitPlaces
-from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, WORSE, SplitPoint, places_of
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
 
 if TYPE_CHECKING:
-    from paleo_opt.search.studies import Kept
-    from paleo_opt.search.study import Progress, StudyRun
+    from paleo_opt.studies.kept import Kept
+    from paleo_opt.studies.run import Progress, StudyRun
 
 GOALS = ("time", "cost")
 #: Assignments drawn at random from which a study of a kernel starts, besides those that are given.
@@ -217,12 +217,12 @@ def _run(
     """The study; None for one place in memory, for which Optuna need not be there."""
     problem = places.study_problem()
     if kept is not None:
-        from paleo_opt.search.kept_study import run_kept
+        from paleo_opt.studies.run_kept import run_kept
 
         return run_kept(problem, kept, trials=trials, seed=seed, progress=progress)
     if len(places.points) == 1:
         return None
-    from paleo_opt.search.study import run_study
+    from paleo_opt.studies.run import run_study
 
     return run_study(problem, trials=trials, seed=seed, progress=progress)
 
@@ -235,8 +235,8 @@ def _finished(places: SplitPlaces, run: StudyRun | None) -> list[SplitPoint]:
     else:
         from optuna.trial import TrialState
 
-        from paleo_opt.search.point_sampler import point_of
-        from paleo_opt.search.study import RESULT
+        from paleo_opt.studies.run import RESULT
+        from paleo_opt.studies.sampler import point_of
 
         problem, points = places.study_problem(), []
         for trial in run.finished:

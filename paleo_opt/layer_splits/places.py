@@ -24,10 +24,10 @@ from paleo_opt.estimator.places import make_places
 from paleo_opt.hardware.cluster import Cluster
 from paleo_opt.layer_splits.least_step import LeastStep, least_step
 from paleo_opt.layer_splits.patterns import DATA
+from paleo_opt.layer_splits.point import BEYOND, NO_FIT, SOLVED, Figures, SplitPoint, as_text, read
 from paleo_opt.layer_splits.split_layers import LayerSplits, dollars_per_million, split_layers
 from paleo_opt.search.budgets import LIMITED, Budgets
-from paleo_opt.search.split_point import BEYOND, NO_FIT, SOLVED, Figures, SplitPoint, as_text, read
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem, Variable
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem, Variable
 
 #: Bounds are sums in another order than what they bound.
 _ROUNDING = 1.0 - 1e-9
@@ -36,7 +36,7 @@ _CLUSTER, _GPUS = "cluster", "gpus"
 
 @dataclass(frozen=True, eq=False)
 class SplitPlaces:
-    """The question of `layer_split_study.search_splits`.
+    """The question of `study.search_splits`.
 
     Attributes:
         table: The compiled network.

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from paleo_opt.search.study_problem import Point, StudyProblem
+from paleo_opt.studies.problem import Point, StudyProblem
 
 #: How often TPE is asked again where it proposes what was tried.
 _ATTEMPTS = 10

@@ -18,8 +18,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from paleo_opt.search.point_sampler import PointSampler, best_points, counts, is_feasible, point_of
-from paleo_opt.search.study_problem import StudyProblem, Variable, nothing_beside
+from paleo_opt.studies.problem import StudyProblem, Variable, nothing_beside
+from paleo_opt.studies.sampler import PointSampler, best_points, counts, is_feasible, point_of
 
 #: Stands for the value of a trial in which nothing can run; finite, as samplers need it.
 NOTHING_RUNS = 1e30
@@ -110,7 +110,7 @@ def run_study(
         trials: Planned, of all processes together; fewer where the points are fewer.
         seed: Of the sampler; the same seed gives the same trials where one process runs them.
         stop_at: A value known to be the optimum: the study ends when a feasible trial meets it.
-        study: A stored one (`studies.join`); None for one in memory.
+        study: A stored one (`kept.join`); None for one in memory.
         sampler: In place of `PointSampler`.
         most: Trials that this process runs at most; None for all.
         progress: Called after each trial of this process.

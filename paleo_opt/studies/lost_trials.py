@@ -12,8 +12,8 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from paleo_opt.search.point_sampler import MOST_RETRIES, RETRIES
-from paleo_opt.search.study import WORKER, this_process
+from paleo_opt.studies.run import WORKER, this_process
+from paleo_opt.studies.sampler import MOST_RETRIES, RETRIES
 
 #: Seconds within which a process says that it runs the trial that it has begun.
 _PATIENCE = 10.0

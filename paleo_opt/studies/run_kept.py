@@ -10,11 +10,11 @@ import numpy as np
 import optuna
 
 from paleo_opt.errors import SpecError
-from paleo_opt.search.lost_trials import fail_lost, hand_back
-from paleo_opt.search.studies import Kept, join
-from paleo_opt.search.study import ENDED, OPTIMUM, PLANNED, SEED, Progress, StudyRun, run_study
-from paleo_opt.search.study_problem import Outcome, Point, StudyProblem
-from paleo_opt.search.study_storage import is_storage_error, reason, shown
+from paleo_opt.studies.kept import Kept, join
+from paleo_opt.studies.lost_trials import fail_lost, hand_back
+from paleo_opt.studies.problem import Outcome, Point, StudyProblem
+from paleo_opt.studies.run import ENDED, OPTIMUM, PLANNED, SEED, Progress, StudyRun, run_study
+from paleo_opt.studies.storage import is_storage_error, reason, shown
 
 #: Seconds without a database after which a process gives up.
 PATIENCE = 600.0

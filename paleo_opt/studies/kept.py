@@ -13,11 +13,11 @@ import optuna
 from optuna.trial import TrialState
 
 from paleo_opt.errors import SpecError, nearest
-from paleo_opt.search.lost_trials import fail_lost
-from paleo_opt.search.point_sampler import is_feasible
-from paleo_opt.search.study import ENDED, quiet
-from paleo_opt.search.study_problem import Point
-from paleo_opt.search.study_storage import HEARTBEAT, open_storage, refused, shown
+from paleo_opt.studies.lost_trials import fail_lost
+from paleo_opt.studies.problem import Point
+from paleo_opt.studies.run import ENDED, quiet
+from paleo_opt.studies.sampler import is_feasible
+from paleo_opt.studies.storage import HEARTBEAT, open_storage, refused, shown
 
 #: Of a study's attributes: what two processes must have in common, the question's files, and who asked.
 IDENTITY, QUESTION, COMMAND = "identity", "question", "command"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.search.series_parallel import Floats, PairwiseCosts
+from paleo_opt.layer_splits.series_parallel import Floats, PairwiseCosts
 
 #: Relative difference below which two costs are the same: sums are in another order.
 _SAME = 1e-9
