@@ -101,12 +101,13 @@ def run(args: argparse.Namespace) -> int:
     from paleo_opt.report.json_output import dump
     from paleo_opt.report.progress import StudyProgress
     from paleo_opt.report.split import SplitAnswer, render
+    from paleo_opt.report.split_json import split_json
     from paleo_opt.report.terminal import emit
 
     with StudyProgress(question.in_words(args)) as progress:
         found = search_splits(**asked, kept=studying.kept_of(args), progress=progress)
     answer = SplitAnswer(found, tuple(options.borrowed_price(args, found.best.costs.cluster)))
-    emit(dump(answer.to_json()) if args.json else render(answer))
+    emit(dump(split_json(answer.search)) if args.json else render(answer))
     return 0
 
 

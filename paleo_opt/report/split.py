@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from paleo_opt.estimator.convergence import job_samples
-from paleo_opt.layer_splits.point import BEYOND, NO_FIT, SOLVED, STATES, WORSE, Figures
-from paleo_opt.layer_splits.split_layers import Assignment, LayerSplit, LayerSplits
+from paleo_opt.layer_splits.point import BEYOND, NO_FIT, SOLVED, WORSE
+from paleo_opt.layer_splits.split_layers import LayerSplits
 from paleo_opt.layer_splits.study import SplitSearch
 from paleo_opt.quantities import format_count, format_memory, format_money, format_time
 from paleo_opt.report import terminal
+from paleo_opt.report.split_layers import layers_table, split_words
 from paleo_opt.report.strategy_text import devices_text, plural
 from paleo_opt.report.terminal import Column, bold, dim, percent
 from paleo_opt.report.units import amount_text, samples_word
 from paleo_opt.search.budgets import budget_text
 
-_WORDS = {
-    "sample": "samples", "height": "height", "width": "width", "copies": "copies", "outputs": "outputs",
-    "inputs": "inputs",
-}  # fmt: skip
 #: Other clusters and numbers of GPUs that are shown.
 _POINTS = 12
 #: Factors below this are no gain: the model is not as exact.
 _TOLD = 1.01
-#: Lines of a block of layers that is looked for in the lines that follow.
-_LONGEST_BLOCK = 8
-
-
-def split_words(split: LayerSplit) -> str:
-    """``samples 8 × outputs 4``; ``whole`` on one device."""
-    layer, words = split.layer, dict(_WORDS)
-    if len(layer.output_shape) == 2:
-        words["height"] = "steps"
-    if layer.experts is not None:
-        words["outputs"] = "experts"
-    elif layer.attention is not None:
-        words["outputs"] = "heads"
-    elif len(layer.input_shapes) > 1 or layer.weights == 0:
-        words["outputs"] = "channels"
-    parts = [f"{words[axis]} {degree}" for axis, degree in split.degrees.items() if degree > 1]
-    return " × ".join(parts) or "whole"
 
 
 def count_text(count: int) -> str:
@@ -75,83 +53,6 @@ class SplitAnswer:
         """The fastest (or cheapest)."""
         return self.search.best
 
-    def to_json(self) -> dict[str, Any]:
-        """The answer under its names."""
-        found = self.best
-        costs, solution = found.costs, found.solution
-        return {
-            "network": found.network.name,
-            "cluster": costs.cluster.name,
-            "device": costs.cluster.device.name,
-            "gpus": costs.devices,
-            "global_batch": found.global_batch,
-            "passes": costs.passes,
-            "precision": costs.precision,
-            "collective": found.collective,
-            "objective": found.objective,
-            **_figures(found.best),
-            "samples_per_s": found.samples_per_s,
-            **_totals(self.search.points[0].figures),
-            "budgets": list(self.search.places.budgets.texts),
-            "proof": {
-                "optimal": solution.exact,
-                "bound_s": solution.bound if math.isfinite(solution.bound) else None,
-                "gap": solution.gap if math.isfinite(solution.gap) else None,
-                "assignments_log10": math.log10(costs.assignments),
-                "graphs_solved": solution.solved,
-                "cut": [costs.layers[index].name for index in solution.cut],
-            },
-            "patterns": {name: _figures(pattern) for name, pattern in found.patterns.items()},
-            "layers": [
-                {
-                    "name": one.layer.name,
-                    "type": one.layer.type,
-                    "split": one.degrees,
-                    "compute_s": one.compute_s,
-                    "exchange_s": one.exchange_s,
-                    "redistribution_s": one.redistribution_s,
-                    "sync_s": one.sync_s,
-                    "update_s": one.update_s,
-                    "memory_bytes": one.memory_bytes,
-                }
-                for one in found.layers()
-            ],
-            "minimize": self.search.minimize,
-            "points": [
-                {
-                    "cluster": point.cluster.name,
-                    "gpus": point.gpus,
-                    "state": point.state,
-                    "within_budgets": point.feasible,
-                    "step_time_s": None if point.figures is None else point.figures.step_s,
-                    **_totals(point.figures),
-                    "reason": point.reason,
-                }
-                for point in self.search.points
-            ],
-            "places": {name.replace(" ", "_"): self.search.states[name] for name in STATES},
-            "every_point": self.search.every,
-        }
-
-
-def _totals(figures: Figures | None) -> dict[str, Any]:
-    return {
-        "usd_per_million_samples": None if figures is None else figures.dollars_per_million,
-        "time_to_target_s": None if figures is None else figures.time_s,
-        "cost_usd": None if figures is None else figures.cost_usd,
-        "energy_kwh": None if figures is None else figures.energy_kwh,
-    }
-
-
-def _figures(assignment: Assignment) -> dict[str, Any]:
-    return {
-        "step_time_s": assignment.step_time_s,
-        "sequence_time_s": assignment.sequence_time_s,
-        "hidden_time_s": assignment.hidden_time_s,
-        "memory_bytes": assignment.memory_bytes,
-        "fits": assignment.fits,
-    }
-
 
 def render(answer: SplitAnswer, room: int | None = None) -> str:
     """The answer as text of at most ``room`` columns (the terminal's width)."""
@@ -178,7 +79,7 @@ def render(answer: SplitAnswer, room: int | None = None) -> str:
     for sentence in (_to_target(answer.search), _against(found), _proof(found), _places(answer.search)):
         if sentence:
             lines += terminal.wrapped(sentence, room, "  ", "  ")
-    lines += ["", *_table(found, room)]
+    lines += ["", *layers_table(found, room)]
     lines += _points(answer.search, room)
     for note in [*_notes(found), *found.remarks, *answer.remarks]:
         lines += [dim(line) for line in terminal.wrapped(note, room, "  ", "  ")]
@@ -261,87 +162,6 @@ def _at_most(gap: float) -> str:
     """``at most 1.2%``, ``less than 0.1%``."""
     share = percent(gap)
     return f"less than {share[1:]}" if share.startswith("<") else f"at most {share}"
-
-
-def _time(seconds: float) -> str:
-    return format_time(seconds) if seconds > 0.0 else "–"
-
-
-def _grouped(layers: Sequence[LayerSplit]) -> list[list[LayerSplit]]:
-    """Neighbours with the same split."""
-    groups: list[list[LayerSplit]] = []
-    for one in layers:
-        if groups and split_words(groups[-1][0]) == split_words(one):
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Layers with one split that are one line: neighbours, and those of the blocks that repeat them."""
-
-    groups: list[list[LayerSplit]]
-
-    @property
-    def name(self) -> str:
-        first = self.groups[0]
-        name = first[0].layer.name
-        if len(first) > 1:
-            name += f" … {first[-1].layer.name} ({len(first)})"
-        return name if len(self.groups) == 1 else f"{len(self.groups)} times {name}"
-
-
-def _repeated(groups: list[list[LayerSplit]]) -> list[_Row]:
-    """The groups as rows, each block that comes at least three times in a row only once."""
-
-    def likeness(group: list[LayerSplit]) -> tuple[str, int]:
-        return split_words(group[0]), len(group)
-
-    looks = [likeness(group) for group in groups]
-    rows, at = [], 0
-    while at < len(groups):
-        best, times = 1, 1
-        for length in range(1, _LONGEST_BLOCK + 1):
-            count = 1
-            while looks[at : at + length] == looks[at + count * length : at + (count + 1) * length]:
-                count += 1
-            if count >= 3 and count * length > best * times:
-                best, times = length, count
-        rows += [_Row([groups[at + turn * best + place] for turn in range(times)]) for place in range(best)]
-        at += best * times
-    return rows
-
-
-def _table(found: LayerSplits, room: int) -> list[str]:
-    columns = [
-        Column("layers", right=False, shrinks_to=16, middle=True),
-        Column("split", right=False),
-        Column("compute"),
-        Column("exchange", keep=2, constant=False),
-        Column("moved in"),
-        Column("sync"),
-        Column("memory", keep=1),
-    ]
-
-    def row(name: str, split: str, some: Sequence[LayerSplit]) -> list[str]:
-        return [
-            name,
-            split,
-            _time(sum(one.compute_s for one in some)),
-            _time(sum(one.exchange_s for one in some)),
-            _time(sum(one.redistribution_s for one in some)),
-            _time(sum(one.sync_s for one in some)),
-            format_memory(sum(one.memory_bytes for one in some)),
-        ]
-
-    layers = found.layers()
-    rows = [
-        row(one.name, split_words(one.groups[0][0]), [layer for group in one.groups for layer in group])
-        for one in _repeated(_grouped(layers))
-    ]
-    return terminal.table(columns, [*rows, row(f"all {len(layers)}", "", layers)], room, "  ")
 
 
 def _points(search: SplitSearch, room: int) -> list[str]:
