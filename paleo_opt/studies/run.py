@@ -120,8 +120,8 @@ def run_study(
     with quiet():
         if study is None:
             study = optuna.create_study(direction="minimize")
-        planned = trials if problem.every is None else min(trials, len({problem.key(point) for point in problem.every}))
-        enumerated = problem.every is not None and planned == len({problem.key(p) for p in problem.every})
+        points = None if problem.every is None else len({problem.key(point) for point in problem.every})
+        planned = trials if points is None else min(trials, points)
         study.sampler = sampler or PointSampler(problem, planned, seed, shared)
         done = 0
 
@@ -143,17 +143,17 @@ def run_study(
             study.optimize(_objective(problem, shared), callbacks=[after])
             every = study.get_trials(deepcopy=False)
         ended, finished = why_ended(every, problem, planned, stop_at), _finished(every)
-    planned_keys = {problem.key(point) for point in problem.first}
+    known = {problem.key(point) for point in problem.first}
     best = _best(finished)
     met = [t for t in finished if is_feasible(t) and t.value is not None and meets(t.value, stop_at)]
     return StudyRun(
         study=study,
-        sampler="enumeration" if enumerated else "TPE",
+        sampler="enumeration" if planned == points else "TPE",
         finished=tuple(finished),
         planned=planned,
         failed=sum(trial.state == TrialState.FAIL for trial in every),
         first=sum(
-            point is not None and problem.key(point) in planned_keys
+            point is not None and problem.key(point) in known
             for point in (point_of(problem, trial) for trial in finished[: len(problem.first)])
         ),
         met_at=finished.index(met[0]) + 1 if met else None,
