@@ -79,9 +79,7 @@ def add_parser(commands: Any) -> None:
         "--trials", type=values.whole(question.MOST_TRIALS), default=120, metavar="N",
         help="of the study at most; where there are no more fleets, each is solved (default: 120)",
     )  # fmt: skip
-    search.add_argument(
-        "--seed", type=values.whole(question.MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
-    )
+    studying.add_seed(search)
     strategy = parser.add_argument_group("strategy", "what is left out is chosen")
     strategy.add_argument(
         "--precision", type=values.one_of(options.PRECISIONS), metavar="NAME",

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from paleo_opt.cli import operations, options, splitting, studying, values
+from paleo_opt.cli.studying import MOST_SEED as MOST_SEED
+from paleo_opt.cli.studying import MOST_TRIALS as MOST_TRIALS
 
 if TYPE_CHECKING:
     from paleo_opt.network.graph import Network
     from paleo_opt.studies.problem import StudyProblem
 
-MOST_TRIALS = 1_000_000
 MOST_ALTERNATIVES = 1_000
-MOST_SEED = 2**32 - 1
 
 
 def add_budgets(parser: argparse.ArgumentParser, goal: str, top: str, without: str = "") -> None:
@@ -48,9 +48,7 @@ def add_search(parser: argparse.ArgumentParser, trials: str) -> None:
         help="what is considered: a name (paleo-opt list spaces) or a YAML file",
     )
     search.add_argument("--trials", type=values.whole(MOST_TRIALS, 0), metavar="N", help=trials)
-    search.add_argument(
-        "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
-    )
+    studying.add_seed(search)
     studying.add_study(parser)
     parser.set_defaults(study_problem=study_problem)
     options.add_strategy(parser)

@@ -66,12 +66,10 @@ def add_parser(commands: Any) -> None:
         help="time or cost, by which places are compared (default: time; cost where the only budget is time)",
     )  # fmt: skip
     parser.add_argument(
-        "--trials", type=values.whole(1_000_000), default=200, metavar="N",
+        "--trials", type=values.whole(question.MOST_TRIALS), default=200, metavar="N",
         help="of the study where there are more choices than are tried one by one (default: 200)",
     )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=values.whole(2**32 - 1, 0), default=0, metavar="N", help="of the study (default: 0)"
-    )
+    studying.add_seed(parser)
     parser.add_argument(
         "--precision", type=values.one_of(options.PRECISIONS), metavar="NAME",
         help=f"{', '.join(options.PRECISIONS)} (default: the device's best for training)",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from paleo_opt.studies.kept import Kept
 
 MOST_HEARTBEAT_S = 3600
+MOST_TRIALS = 1_000_000
+MOST_SEED = 2**32 - 1
 _DATABASE = "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE"
 
 
@@ -21,6 +23,13 @@ def add_storage(parser: argparse._ActionsContainer, *, required: bool = False) -
         "--storage", metavar="WHERE", required=required,
         help=f"where studies are kept: a file, or {_DATABASE}" + ("" if required else " (default: memory)"),
     )  # fmt: skip
+
+
+def add_seed(parser: argparse._ActionsContainer) -> None:
+    """``--seed``."""
+    parser.add_argument(
+        "--seed", type=values.whole(MOST_SEED, 0), default=0, metavar="N", help="of the study (default: 0)"
+    )
 
 
 def add_heartbeat(parser: argparse._ActionsContainer) -> None:

@@ -21,11 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paleo_opt.layer_splits.degrees import Floats
-from paleo_opt.layer_splits.series_parallel import Optimum, PairwiseCosts
+from paleo_opt.layer_splits.series_parallel import SAME, Optimum, PairwiseCosts
 from paleo_opt.layer_splits.step_time import StepTime
 
-#: Relative difference below which two times are the same.
-SAME = 1e-9
 #: Cutting planes of a branch at most, and the least relative gain of its bound that is worth another.
 _MOST_PLANES, _GAIN = 40, 1e-10
 #: Memory may be worth so many times the fastest step for each time it is full.

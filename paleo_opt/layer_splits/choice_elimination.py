@@ -21,10 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.layer_splits.series_parallel import Floats, PairwiseCosts
+from paleo_opt.layer_splits.series_parallel import SAME, Floats, PairwiseCosts
 
-#: Relative difference below which two costs are the same: sums are in another order.
-_SAME = 1e-9
 #: Rounds at most, and the share of all choices that has to go for another.
 _MOST_ROUNDS, _WORTH = 4, 0.02
 Indices = NDArray[np.intp]
@@ -59,7 +57,7 @@ def remaining(costs: PairwiseCosts, most: float) -> Remaining:
     Nodes and edges that shared their arrays still do, where the same choices are left.
     """
     left = Remaining(costs, tuple(np.arange(one.size) for one in costs.nodes))
-    limit = most + _SAME * abs(most)
+    limit = most + SAME * abs(most)
     if not np.isfinite(limit) or any(not np.isfinite(one.min()) for one in costs.nodes):
         return left
     for _ in range(_MOST_ROUNDS):
@@ -130,6 +128,6 @@ def descended(costs: PairwiseCosts, chosen: Sequence[int]) -> tuple[int, ...]:
             for other, pair, is_first in beside[node]:
                 total = total + (pair[:, now[other]] if is_first else pair[now[other]])
             best = int(total.argmin())
-            if total[best] < total[now[node]] * (1.0 - _SAME):
+            if total[best] < total[now[node]] * (1.0 - SAME):
                 now[node], changed = best, True
     return tuple(now)

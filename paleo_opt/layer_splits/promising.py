@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from paleo_opt.layer_splits.branches import SAME
 from paleo_opt.layer_splits.costs import SplitCosts
 from paleo_opt.layer_splits.patterns import DATA, patterns
+from paleo_opt.layer_splits.series_parallel import SAME
 from paleo_opt.layer_splits.step_time import step_time
 
 

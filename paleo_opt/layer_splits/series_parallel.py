@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+#: Relative difference below which two sums are one: they are added in another order.
+SAME = 1e-9
 #: Choices of the cut that are tried one by one; more are left to a study.
 MOST_CUTS = 4_096
 

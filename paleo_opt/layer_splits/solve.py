@@ -24,10 +24,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from paleo_opt.errors import InfeasibleError
-from paleo_opt.layer_splits.branches import SAME, Branches, Chosen, masked
+from paleo_opt.layer_splits.branches import Branches, Chosen, masked
 from paleo_opt.layer_splits.choice_elimination import descended, remaining
 from paleo_opt.layer_splits.costs import SplitCosts
-from paleo_opt.layer_splits.series_parallel import MOST_CUTS, Kernel, Optimum, PairwiseCosts, cheapest
+from paleo_opt.layer_splits.series_parallel import MOST_CUTS, SAME, Kernel, Optimum, PairwiseCosts, cheapest
 from paleo_opt.layer_splits.step_time import StepTime
 from paleo_opt.quantities import format_memory
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 TRIALS = 100
 #: Stands for a figure that is unknown where an excess is asked for; finite, as samplers need it.
 _UNKNOWN = 1e30
-#: Figures closer than this are one: sums over layers are rounded in another order for one row than for many.
-_SAME = 1e-9
 _FEW, _MANY = "few enough to try each", "too many to try each"
 
 
@@ -247,7 +245,7 @@ def search(
     Raises:
         SpecError: the study cannot be kept there, or is of something else.
     """
-    from paleo_opt.studies.run import RESULT, run_study
+    from paleo_opt.studies.run import RESULT, meets, run_study
     from paleo_opt.studies.run_kept import run_kept
 
     strategies = int(swept.strategies.sum()) if swept is not None else count_strategies(blocks)
@@ -275,7 +273,7 @@ def search(
         planned=run.planned,
         met_at=run.met_at,
         best=run.best,
-        gap_to_sweep=0.0 if gap is not None and gap <= _SAME else gap,
+        gap_to_sweep=0.0 if run.best is not None and meets(run.best, optimum) else gap,
         seconds=run.seconds,
         study=run.study,
         ended=run.ended,

@@ -71,7 +71,8 @@ def run_tuning(
     """
     import optuna
 
-    from paleo_opt.studies.run import quiet, run_study
+    from paleo_opt.studies.kept import join
+    from paleo_opt.studies.run import PLANNED, quiet, run_study
     from paleo_opt.studies.sampler import point_of
     from paleo_opt.tuning.sampler import GuidedSampler, observations
 
@@ -81,7 +82,10 @@ def run_tuning(
     solver = Solver(points, Command(template, runner, until), repeats, lambda number: "", lambda number: None)
     problem = study_problem(points, solver, identity)
     with quiet():
-        study = optuna.create_study(direction="minimize") if kept is None else _joined(kept, problem.identity, trials)
+        if kept is None:
+            study = optuna.create_study(direction="minimize")
+        else:
+            study = join(kept, problem.identity, {PLANNED: trials})
     sampler = GuidedSampler(problem, points, seed)
 
     def running(number: int) -> int:
@@ -170,12 +174,6 @@ def _nothing_left(guide: Guide, least_gain: float) -> str:
     if enough and proposal.improvement is not None and proposal.improvement < least_gain:
         return f"no run that is left is expected to gain {100 * least_gain:.3g}%"
     return ""
-
-
-def _joined(kept: Kept, identity: Mapping[str, Any], trials: int) -> optuna.Study:
-    from paleo_opt.studies.kept import join
-
-    return join(kept, identity, {"trials": trials})
 
 
 def _give_up(told: Sequence[Trial], unusable: str) -> None:
